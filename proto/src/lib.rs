@@ -1,0 +1,20 @@
+//! The wire contract of Podtap: messages, services, and the descriptor set for reflection.
+//!
+//! Everything below `gen/` is generated from `tap/v1/*.proto` by `cargo xtask proto` and committed.
+
+/// Version 1 of the contract.
+#[allow(
+    missing_debug_implementations,
+    unreachable_pub,
+    unused_qualifications,
+    clippy::all,
+    clippy::allow_attributes_without_reason,
+    clippy::clone_on_ref_ptr,
+    reason = "generated"
+)]
+pub mod v1 {
+    include!("gen/tap.v1.rs");
+}
+
+/// The encoded `FileDescriptorSet` of the contract, for gRPC reflection.
+pub const DESCRIPTOR_SET: &[u8] = include_bytes!("gen/tap.v1.binpb");

@@ -1,0 +1,1 @@
+//! The node agent: taps cgroups, assembles and redacts exchanges, streams them to a collector.

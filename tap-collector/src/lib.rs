@@ -1,0 +1,1 @@
+//! The collector: ingest, query and replay services over the table of exchanges.

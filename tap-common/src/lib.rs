@@ -1,0 +1,1 @@
+//! Types shared by the kernel programs and the agent.

@@ -1,0 +1,1 @@
+//! Privileged and end-to-end tests.
