@@ -1,1 +1,34 @@
-//! The replay engine: schedule, send, compare.
+//! The replay engine: captured requests are sent at a target again, with their recorded timing.
+//!
+//! Open loop: every send has an intended time, taken from the recording and scaled by the speed, whatever the
+//! target does. Latency is measured from that time, so that a slow target can't hide its own queue, and the
+//! report says how far the sends themselves were from it.
+//!
+//! What it refuses: methods that were not allowed by name, requests that were not captured whole, upgrades,
+//! and requests that are themselves part of a replay. Each is counted under its reason in the report, whose
+//! sums hold at every moment (`proto/tap/v1/replay.proto`).
+//!
+//! - [`plan`]: what to send where, validated.
+//! - [`selection`]: which exchanges a replay reads.
+//! - `schedule`, `request`, `compare`, `tally`: pure.
+//! - [`engine`], `connections`: sockets and time.
+//!
+//! Memory does not depend on the length of the selection: exchanges are read ahead within a bound, and
+//! answers are compared as they stream in.
+
+#![forbid(unsafe_code)]
+
+mod compare;
+mod connections;
+pub mod engine;
+pub mod plan;
+mod request;
+mod schedule;
+pub mod selection;
+mod tally;
+
+pub use engine::{End, Outcome, replay};
+pub use plan::{Plan, PlanError, RawPlan, Target};
+
+/// The header that marks every request of a replay; its value is the replay's id.
+pub const MARKER: &str = "podtap-replay";

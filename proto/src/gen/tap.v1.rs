@@ -1644,6 +1644,9 @@ pub struct StartReplayRequest {
     /// Per request, from its intended time; absent for 30 s.
     #[prost(message, optional, tag = "9")]
     pub timeout: ::core::option::Option<::prost_types::Duration>,
+    /// Send the recorded Host instead of the target's.
+    #[prost(bool, tag = "10")]
+    pub keep_host: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetReplayRequest {
@@ -1721,7 +1724,10 @@ pub mod replay {
         }
     }
 }
-/// selected = sent + Σ not_sent; sent = answered + failed + in flight.
+/// At every moment:
+/// selected = sent + Σ not_sent
+/// sent     = answered + Σ failed + in flight
+/// answered = matched + differed + not_compared\["response_missing"\]
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ReplayReport {
     #[prost(uint64, tag = "1")]
@@ -1745,10 +1751,10 @@ pub struct ReplayReport {
     /// Answers by status.
     #[prost(btree_map = "uint32, uint64", tag = "6")]
     pub statuses: ::prost::alloc::collections::BTreeMap<u32, u64>,
-    /// Answers that equal the recorded response.
+    /// Answers that equal the recorded response in all that could be compared.
     #[prost(uint64, tag = "7")]
     pub matched: u64,
-    /// Answers that differ, by what differs: "status", "body", "header.<name>".
+    /// What differs: "status", "body", "header.<name>". An answer counts once under each.
     #[prost(btree_map = "string, uint64", tag = "8")]
     pub mismatched: ::prost::alloc::collections::BTreeMap<
         ::prost::alloc::string::String,
@@ -1757,11 +1763,24 @@ pub struct ReplayReport {
     /// From the intended time of a send to the last byte of its answer.
     #[prost(message, optional, tag = "9")]
     pub latency: ::core::option::Option<Distribution>,
-    /// From the intended time of a send to the moment it was written.
+    /// From the intended time of a send to the moment it was handed to an open connection.
     #[prost(message, optional, tag = "10")]
     pub send_error: ::core::option::Option<Distribution>,
     #[prost(message, optional, tag = "11")]
     pub elapsed: ::core::option::Option<::prost_types::Duration>,
+    /// Answers that differ from the recorded response in something.
+    #[prost(uint64, tag = "12")]
+    pub differed: u64,
+    /// What could not be compared, and why: "response_missing" (there is no recorded response),
+    /// "body_incomplete", "body_dropped", "body_redacted", "body_encoded" (status and headers were compared).
+    #[prost(btree_map = "string, uint64", tag = "13")]
+    pub not_compared: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        u64,
+    >,
+    /// Sends written more than 1 ms after their intended time.
+    #[prost(uint64, tag = "14")]
+    pub late: u64,
 }
 /// In microseconds.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
