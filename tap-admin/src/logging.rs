@@ -1,0 +1,94 @@
+//! Log output, and its filter at run time.
+
+use std::{io, str::FromStr};
+
+use serde::Deserialize;
+use tracing_subscriber::{
+    EnvFilter, Registry,
+    fmt::{Layer, format},
+    layer::SubscriberExt as _,
+    reload,
+    util::SubscriberInitExt as _,
+};
+
+/// How log lines are written, always to standard error.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// One line of text an event.
+    #[default]
+    Text,
+    /// One JSON object a line, its fields at the top level.
+    Json,
+}
+
+/// The handle of the filter that decides what is logged.
+#[derive(Clone, Debug, Default)]
+pub struct LogLevel {
+    filter: Option<reload::Handle<EnvFilter, Registry>>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum LoggingError {
+    #[error("log filter {filter:?}: {source}")]
+    Filter { filter: String, source: tracing_subscriber::filter::ParseError },
+    #[error("log filter: must not be empty")]
+    EmptyFilter,
+    #[error("log format {0:?}: must be text or json")]
+    Format(String),
+    #[error("this process has a logger of its own")]
+    NotOurs,
+}
+
+impl FromStr for LogFormat {
+    type Err = LoggingError;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        match name {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            other => Err(LoggingError::Format(other.to_owned())),
+        }
+    }
+}
+
+/// Logs the process's events that pass `filter`, in the syntax of `EnvFilter`: `info`, `tap_agent=debug,warn`.
+/// Fails where the process already has a logger.
+pub fn init_tracing(filter: &str, format: LogFormat) -> Result<LogLevel, LoggingError> {
+    let (filter, handle) = reload::Layer::new(parse(filter)?);
+    let lines = Layer::default().with_writer(io::stderr);
+    let registry = tracing_subscriber::registry().with(filter);
+    match format {
+        LogFormat::Text => registry.with(lines).try_init(),
+        LogFormat::Json => {
+            registry.with(lines.json().flatten_event(true).fmt_fields(format::JsonFields::new())).try_init()
+        }
+    }
+    .map_err(|_| LoggingError::NotOurs)?;
+    Ok(LogLevel { filter: Some(handle) })
+}
+
+impl LogLevel {
+    /// The filter in use; empty where the process logs by other means.
+    pub fn get(&self) -> String {
+        self.filter
+            .as_ref()
+            .and_then(|filter| filter.with_current(EnvFilter::to_string).ok())
+            .unwrap_or_default()
+    }
+
+    /// Takes effect at once.
+    pub fn set(&self, filter: &str) -> Result<(), LoggingError> {
+        let filter = parse(filter)?;
+        self.filter.as_ref().ok_or(LoggingError::NotOurs)?.reload(filter).map_err(|_| LoggingError::NotOurs)
+    }
+}
+
+fn parse(filter: &str) -> Result<EnvFilter, LoggingError> {
+    // It would parse, as one that logs errors only.
+    if filter.trim().is_empty() {
+        return Err(LoggingError::EmptyFilter);
+    }
+    EnvFilter::try_new(filter.trim())
+        .map_err(|source| LoggingError::Filter { filter: filter.to_owned(), source })
+}
