@@ -1,1 +1,21 @@
-//! Privileged and end-to-end tests.
+//! Privileged and end-to-end tests, and what they stand on: guards for processes and cgroups, launchers for
+//! servers, collector and agent.
+//!
+//! Everything that is started or made here is undone when its guard is dropped: processes are killed by
+//! their pid, cgroups emptied and removed, directories deleted. The demo uses the same guards.
+
+#![forbid(unsafe_code)]
+
+mod cgroup;
+mod child;
+mod port;
+mod servers;
+mod skip;
+mod wait;
+
+pub use cgroup::Cgroup;
+pub use child::Running;
+pub use port::free_port;
+pub use servers::{Nginx, NodeServer, PythonServer};
+pub use skip::skip;
+pub use wait::{PATIENCE, until};

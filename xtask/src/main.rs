@@ -1,14 +1,27 @@
 //! The one door: every task of the repository is `cargo xtask <command>`.
+//!
+//! One module per command; the `///` of its [`Command`] variant is the help.
 
+#![forbid(unsafe_code)]
+#![expect(clippy::print_stdout, reason = "a command line tool speaks to its user")]
+
+mod bench;
+mod ci;
+mod fuzz;
+mod process;
 mod proto;
+mod setup;
+mod test;
+mod workspace;
 
-use std::path::Path;
+use std::process::ExitCode;
 
-use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+use crate::workspace::Workspace;
+
 #[derive(Parser)]
-#[command(name = "cargo xtask", about)]
+#[command(name = "cargo xtask", about = "Podtap's tasks, from setup to tests.")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -16,13 +29,35 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Detect and install what building, testing and the demo need; does nothing where nothing is missing.
+    Setup,
+    /// Set up, then run every test that this machine can run: format, unit, privileged, end to end.
+    Test(test::Options),
+    /// What must hold before a change is merged: format, lints, clean generated code, then `test`.
+    Ci,
+    /// Run the fuzz targets, each for a bounded time.
+    Fuzz(fuzz::Options),
+    /// Run the benchmarks.
+    Bench(bench::Options),
     /// Regenerate the Rust of the wire contract from proto/tap/v1.
     Proto,
 }
 
-fn main() -> Result<()> {
-    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the repository");
-    match Cli::parse().command {
-        Command::Proto => proto::generate(repository),
+fn main() -> ExitCode {
+    let workspace = Workspace::find();
+    let result = match Cli::parse().command {
+        Command::Setup => setup::run(&workspace).map(drop),
+        Command::Test(options) => test::run(&workspace, &options),
+        Command::Ci => ci::run(&workspace),
+        Command::Fuzz(options) => fuzz::run(&workspace, &options),
+        Command::Bench(options) => bench::run(&workspace, &options),
+        Command::Proto => proto::generate(workspace.root()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }

@@ -1,0 +1,27 @@
+//! `cargo xtask ci`: what must hold before a change is merged.
+
+use anyhow::{Context as _, Result};
+
+use crate::{
+    process, setup,
+    test::{self, Options},
+    workspace::Workspace,
+};
+
+/// Lints, then everything that `test` does, which checks the format and the generated code as well.
+pub(crate) fn run(workspace: &Workspace) -> Result<()> {
+    setup::run(workspace)?;
+    test::check_format(workspace)?;
+    process::run(workspace.cargo().args([
+        "clippy",
+        "--workspace",
+        "--exclude",
+        "tap-ebpf",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ]))
+    .context("fix what clippy says")?;
+    test::run(workspace, &Options::default())
+}

@@ -1,0 +1,45 @@
+//! The repository and the directories that its tasks use.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// Where things are.
+#[derive(Debug)]
+pub(crate) struct Workspace {
+    root: PathBuf,
+}
+
+impl Workspace {
+    /// The workspace from which this binary was built.
+    pub(crate) fn find() -> Self {
+        let root =
+            Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the repository").to_owned();
+        Self { root }
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// `cargo`, run in the repository by the toolchain that runs this.
+    ///
+    /// `PODTAP_EBPF=require` makes a missing eBPF toolchain an error; a plain `cargo build` makes do with a
+    /// stub object.
+    pub(crate) fn cargo(&self) -> Command {
+        let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        command.current_dir(&self.root).env("PODTAP_EBPF", "require");
+        command
+    }
+}
+
+/// What `setup` keeps for this user, beside Cargo's own caches: ~/.cache/podtap.
+pub(crate) fn cache_directory() -> PathBuf {
+    env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| env::home_dir().map(|home| home.join(".cache")))
+        .unwrap_or_else(env::temp_dir)
+        .join("podtap")
+}
