@@ -46,22 +46,14 @@ fn names_role(filter: &str) -> bool {
 
 /// Bytes of the string literal at the start of `text`, its quotes included; all of it if it doesn't end.
 fn string_literal_length(text: &str) -> usize {
-    let quote = &text[..1];
-    let triple = quote.repeat(3);
-    let quote = if text.starts_with(&triple) { triple.as_str() } else { quote };
-    let mut position = quote.len();
-    while position < text.len() {
-        if text[position..].starts_with(quote) {
+    let triple = &text[..1].repeat(3);
+    let quote = if text.starts_with(triple) { triple } else { &text[..1] };
+    let mut escaped = false;
+    for (position, character) in text.char_indices().skip(quote.len()) {
+        if !escaped && text[position..].starts_with(quote) {
             return position + quote.len();
         }
-        let mut characters = text[position..].chars();
-        let escaped = characters.next() == Some('\\');
-        position = text.len()
-            - if escaped {
-                characters.as_str().len() - characters.next().map_or(0, char::len_utf8)
-            } else {
-                characters.as_str().len()
-            };
+        escaped = character == '\\' && !escaped;
     }
     text.len()
 }
