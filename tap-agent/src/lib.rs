@@ -1,1 +1,3 @@
 //! The node agent: taps cgroups, assembles and redacts exchanges, streams them to a collector.
+
+pub mod capture;
