@@ -1,95 +1,92 @@
 //! CEL conditions over an exchange: one language wherever a condition is written.
+//!
+//! The grammar is the `cel` crate's. Checking and evaluation are here, because a condition runs on every
+//! exchange that an agent captures and on every row that a search reads: names and types are known before
+//! the first exchange, only what the condition reads is touched, nothing is copied, patterns are compiled
+//! once, and the work on one exchange is bounded ([`Condition::matches`]). docs/expressions.md lists the
+//! variables and functions.
+//!
+//! What is absent (the response of an exchange without one, a header that was not sent) makes whatever reads
+//! it *unknown*: neither true nor false, as NULL in SQL. `&&` and `||` decide without an unknown side where
+//! the other side suffices, `!` of unknown is unknown, and an exchange for which the condition is unknown is
+//! not met. The same rules hold in a table scan, so that [`Predicate`] can be pushed down to one.
 
 #![forbid(unsafe_code)]
 
+mod check;
+mod eval;
+mod functions;
+mod node;
+mod predicate;
+mod schema;
+mod syntax;
+mod time;
+mod view;
+
+pub use predicate::{Field, Operator, Predicate, Value};
+
 use tap_proto::v1::Exchange;
+
+use crate::node::Node;
+
+/// Longest source of a condition, in bytes: generous for what a person writes, small enough to check at once.
+pub const MAX_SOURCE_BYTES: usize = 4096;
 
 /// A parsed and checked condition.
 #[derive(Debug)]
-pub struct Condition {}
+pub struct Condition {
+    /// `None` for the empty condition.
+    root: Option<Node>,
+    predicate: Predicate,
+    exact: bool,
+}
 
-/// Why a condition can't be used; says where.
-#[derive(Debug, thiserror::Error)]
+/// Why a condition can't be used. One line; says where, from line 1 and column 1, in characters.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConditionError {
     /// The text is not CEL.
     #[error("line {line}, column {column}: {message}")]
     Syntax { line: u32, column: u32, message: String },
-}
-
-/// What a table scan can test: implied by the condition it was taken from, so that rows which fail it
-/// need not be read.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Predicate {
-    /// Tells nothing.
-    True,
-    And(Vec<Predicate>),
-    Or(Vec<Predicate>),
-    Compare {
-        field: Field,
-        operator: Operator,
-        value: Value,
-    },
-    StartsWith {
-        field: Field,
-        prefix: String,
-    },
-}
-
-/// A scalar of the exchange that is a column of the table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Field {
-    Id,
-    Role,
-    Time,
-    Duration,
-    Target,
-    Node,
-    Namespace,
-    Workload,
-    Pod,
-    Container,
-    SourceIp,
-    SourcePort,
-    DestinationIp,
-    DestinationPort,
-    Method,
-    Scheme,
-    Host,
-    Path,
-    Query,
-    Status,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Operator {
-    Equal,
-    NotEqual,
-    Less,
-    LessOrEqual,
-    Greater,
-    GreaterOrEqual,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub enum Value {
-    String(String),
-    Integer(i64),
+    /// The text is CEL, but names what does not exist or combines what does not fit.
+    #[error("line {line}, column {column}: {message}")]
+    Invalid { line: u32, column: u32, message: String },
+    /// The text is longer than [`MAX_SOURCE_BYTES`].
+    #[error("the condition is {length} bytes long; at most {MAX_SOURCE_BYTES} are allowed")]
+    TooLong { length: usize },
+    /// The parser could not run.
+    #[error("the condition could not be parsed: {message}")]
+    Parser { message: String },
 }
 
 impl Condition {
     /// Parses and checks `source`. The empty condition matches everything.
-    pub fn parse(_source: &str) -> Result<Self, ConditionError> {
-        Ok(Self {})
+    pub fn parse(source: &str) -> Result<Self, ConditionError> {
+        let root = syntax::with_ast(source, check::check)?;
+        let (predicate, exact) = match &root {
+            Some(node) => predicate::implied(node),
+            None => (Predicate::True, true),
+        };
+        Ok(Self { root, predicate, exact })
     }
 
-    /// Whether the exchange meets the condition. A condition that fails on it (no such header, wrong type)
-    /// is not met.
-    pub fn matches(&self, _exchange: &Exchange) -> bool {
-        true
+    /// Whether the exchange meets the condition. A condition that is unknown on it (no such header, no
+    /// response) is not met; neither is one that takes more work than the bound: about a hundred searches
+    /// through a body of 64 KiB.
+    pub fn matches(&self, exchange: &Exchange) -> bool {
+        match &self.root {
+            Some(node) => eval::is_met(node, exchange),
+            None => true,
+        }
     }
 
-    /// The part that a scan can test.
+    /// The part that a scan can test: true of every exchange that meets the condition.
     pub fn predicate(&self) -> Predicate {
-        Predicate::True
+        self.predicate.clone()
+    }
+
+    /// Whether an exchange meets the condition exactly where [`Self::predicate`] is true of it, so that
+    /// nothing is left to test.
+    pub fn predicate_is_exact(&self) -> bool {
+        self.exact
     }
 }
