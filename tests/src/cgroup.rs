@@ -28,7 +28,7 @@ pub struct Cgroup {
 impl Cgroup {
     /// Makes a cgroup below the mount of cgroup2, wherever that is. `name` is made unique.
     pub fn create(name: &str) -> Result<Self> {
-        Self::create_below(&mount()?, name)
+        Self::create_below(&cgroup_mount()?, name)
     }
 
     /// Makes a cgroup within this one, with its own guard; drop it first.
@@ -112,7 +112,7 @@ impl Drop for Cgroup {
 }
 
 /// Where cgroup2 is mounted: `/sys/fs/cgroup`, or below it on hosts that have both versions.
-fn mount() -> Result<PathBuf> {
+pub fn cgroup_mount() -> Result<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mounts").context("read /proc/self/mounts")?;
     mounts
         .lines()

@@ -8,14 +8,16 @@
 
 mod cgroup;
 mod child;
+mod podtap;
 mod port;
 mod servers;
 mod skip;
 mod wait;
 
-pub use cgroup::Cgroup;
+pub use cgroup::{Cgroup, cgroup_mount};
 pub use child::Running;
+pub use podtap::{Agent, AgentOptions, Collector, binary};
 pub use port::free_port;
-pub use servers::{Nginx, NodeServer, PythonServer};
+pub use servers::{Nginx, NodeServer, PythonServer, program};
 pub use skip::skip;
-pub use wait::{PATIENCE, until};
+pub use wait::{PATIENCE, check_interrupted, interrupt, until};

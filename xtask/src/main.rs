@@ -7,6 +7,7 @@
 
 mod bench;
 mod ci;
+mod demo;
 mod fuzz;
 mod process;
 mod proto;
@@ -31,6 +32,8 @@ struct Cli {
 enum Command {
     /// Detect and install what building, testing and the demo need; does nothing where nothing is missing.
     Setup,
+    /// Set up, build, and show the main job on real traffic: tap, redact, store, query, replay.
+    Demo(demo::Options),
     /// Set up, then run every test that this machine can run: format, unit, privileged, end to end.
     Test(test::Options),
     /// What must hold before a change is merged: format, lints, clean generated code, then `test`.
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
     let workspace = Workspace::find();
     let result = match Cli::parse().command {
         Command::Setup => setup::run(&workspace).map(drop),
+        Command::Demo(options) => demo::run(&workspace, &options),
         Command::Test(options) => test::run(&workspace, &options),
         Command::Ci => ci::run(&workspace),
         Command::Fuzz(options) => fuzz::run(&workspace, &options),

@@ -62,8 +62,10 @@ pub(crate) fn attempt(command: &mut Command, limit: Duration) -> bool {
         }
     };
     let text = reader.join().unwrap_or_default();
-    if !succeeded && let Some(last) = text.lines().rfind(|line| !line.trim().is_empty()) {
-        println!("  failed: {}", last.trim());
+    if !succeeded {
+        let error = text.lines().find(|line| line.to_lowercase().starts_with("error"));
+        let last = text.lines().rfind(|line| !line.trim().is_empty());
+        println!("  failed: {}", error.or(last).unwrap_or("it says nothing").trim());
     }
     succeeded
 }

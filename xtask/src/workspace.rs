@@ -26,11 +26,11 @@ impl Workspace {
 
     /// `cargo`, run in the repository by the toolchain that runs this.
     ///
-    /// `PODTAP_EBPF=require` makes a missing eBPF toolchain an error; a plain `cargo build` makes do with a
+    /// `PODTAP_EBPF=build` makes a missing eBPF toolchain an error; a plain `cargo build` makes do with a
     /// stub object.
     pub(crate) fn cargo(&self) -> Command {
         let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        command.current_dir(&self.root).env("PODTAP_EBPF", "require");
+        command.current_dir(&self.root).env("PODTAP_EBPF", "build");
         command
     }
 }

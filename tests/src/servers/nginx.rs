@@ -23,7 +23,8 @@ const LOG_FORMAT: &str = "$status $request_length $bytes_sent $connection $conne
 /// |---|---|
 /// | `/files/…` | what was put by [`Nginx::put`]; text is compressed for who accepts gzip |
 /// | `/json` | a JSON document, whatever the method; a request body is read and discarded |
-/// | `/upload` | the same, but only after the whole body was read: nginx passes it to its own `/json` |
+/// | `/upload` | the same, but only after the whole body was read: nginx passes it on to its own `/inner` |
+/// | `/login` | an answer with a cookie |
 /// | `/status/204`, `/404`, `/500` | an answer of that status |
 /// | `/health` | `ok` |
 #[derive(Debug)]
@@ -166,10 +167,11 @@ http {{
             return 200 '{{"method":"$request_method","user":{{"email":"jane.doe@example.com","card":"4111 1111 1111 1111"}},"items":[1,2,3]}}\n';
         }}
         location = /upload {{
-            proxy_pass http://127.0.0.1:{port}/json;
+            proxy_pass http://127.0.0.1:{port}/inner;
             proxy_http_version 1.1;
             proxy_set_header Connection "";
         }}
+        location = /inner {{ default_type text/plain; return 200 "stored\n"; }}
         location = /health {{ default_type text/plain; return 200 "ok\n"; }}
         location = /login {{
             default_type text/plain;

@@ -51,7 +51,7 @@ impl ScriptServer {
     fn start(interpreter: &str, script: &str, cgroup: &Cgroup) -> Result<Self> {
         let directory = TempDir::with_prefix("podtap-server-").context("make a directory for a server")?;
         let mut command: Command = cgroup.command(interpreter);
-        command.arg(programs().join(script));
+        command.arg(program(script));
         let mut running = Running::start(script, directory.path(), &mut command)?;
         let port = until(&format!("{script} listens"), || {
             running.check().map_err(|error| error.to_string())?;
@@ -67,7 +67,7 @@ impl ScriptServer {
     }
 }
 
-/// Where the scripts are.
-pub(crate) fn programs() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("programs")
+/// A script of `tests/programs`.
+pub fn program(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("programs").join(name)
 }

@@ -1,6 +1,6 @@
 //! Packages of Debian and Ubuntu.
 
-use std::process::Command;
+use std::{process::Command, sync::Once};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -9,7 +9,8 @@ use crate::process::{as_root, find, output, run};
 /// Installs without questions, and without starting or enabling the services that come along: a machine
 /// that wanted a test must not end up with a web server on port 80.
 ///
-/// `policy-rc.d` is the distribution's own switch for that; one that is there already is left alone.
+/// `policy-rc.d` is the distribution's own switch for that; one that is there already is left alone. Nothing
+/// is removed to make room: Debian's compiler, for one, would push out Debian's rustup.
 const INSTALL: &str = r#"install packages, start no service
 export DEBIAN_FRONTEND=noninteractive
 policy=/usr/sbin/policy-rc.d
@@ -20,7 +21,7 @@ if [ ! -e "$policy" ]; then
     chmod 755 "$policy"
 fi
 had_nginx=no; [ -e /usr/sbin/nginx ] && had_nginx=yes
-apt-get install -y --no-install-recommends "$@"
+apt-get install -y --no-install-recommends --no-remove "$@"
 if [ "$had_nginx" = no ] && [ -e /usr/sbin/nginx ] && command -v systemctl > /dev/null; then
     systemctl disable nginx || true
 fi
@@ -37,7 +38,7 @@ pub(super) fn install(choices: &[&[&str]]) -> Result<()> {
         let names: Vec<_> = choices.iter().filter_map(|choice| choice.first().copied()).collect();
         bail!("there is no apt-get here: install these by hand, then run this again: {}", names.join(", "));
     }
-    run(as_root("apt-get")?.args(["update", "-q"])).context("read the package lists")?;
+    refresh()?;
     let mut packages = Vec::new();
     for choice in choices {
         match choice.iter().find(|package| offers(package)) {
@@ -47,6 +48,16 @@ pub(super) fn install(choices: &[&[&str]]) -> Result<()> {
     }
     run(as_root("sh")?.arg("-euc").arg(format!(": {INSTALL}")).arg("install").args(&packages))
         .with_context(|| format!("install {}", packages.join(", ")))
+}
+
+/// Reads the lists of the package sources, once in a run.
+pub(super) fn refresh() -> Result<()> {
+    static REFRESHED: Once = Once::new();
+    if !REFRESHED.is_completed() {
+        run(as_root("apt-get")?.args(["update", "-q"])).context("read the package lists")?;
+        REFRESHED.call_once(|| {});
+    }
+    Ok(())
 }
 
 /// Whether a package can be installed.

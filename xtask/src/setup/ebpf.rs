@@ -21,7 +21,7 @@ use anyhow::{Context as _, Result, bail};
 
 use super::apt;
 use crate::{
-    process::{as_root, attempt, find, line, output, run},
+    process::{attempt, find, line, output, run},
     workspace::Workspace,
 };
 
@@ -33,7 +33,7 @@ const NIGHTLY: &str = "nightly";
 /// For downloads from rustup's and bpf-linker's own servers, which some networks do not let through.
 const DOWNLOAD_LIMIT: Duration = Duration::from_secs(300);
 
-/// The linker's release that reads what the compilers here write.
+/// The linker's release that is built from source, where the static build can't be had.
 const LINKER_VERSION: &str = "0.13.0";
 
 /// The distribution's compiler: Debian's security suite carries a recent one beside the release's own.
@@ -116,7 +116,7 @@ fn link_distribution_compiler() -> Result<()> {
              library, linked by `rustup toolchain link {LINKED} <prefix>`, and bpf-linker with the LLVM of that compiler"
         );
     }
-    run(as_root("apt-get")?.args(["update", "-q"])).context("read the package lists")?;
+    apt::refresh()?;
     let found = DISTRIBUTION_COMPILERS.iter().find(|choice| {
         apt::candidate(choice.compiler).is_some_and(|version| minor_version(&version) >= Some(OLDEST_MINOR))
     });
@@ -201,11 +201,12 @@ fn download_linker() -> bool {
     let Some(binaries) = find("cargo").and_then(|cargo| cargo.parent().map(Path::to_owned)) else {
         return false;
     };
-    if find("curl").is_none() || find("zstd").is_none() {
+    if find("zstd").is_none() && (!apt::is_here() || apt::install(&[&["zstd"]]).is_err()) {
         return false;
     }
+    // The latest: nightly's LLVM moves on as well.
     let url = format!(
-        "https://github.com/aya-rs/bpf-linker/releases/download/v{LINKER_VERSION}/bpf-linker-{}-unknown-linux-musl.tar.zst",
+        "https://github.com/aya-rs/bpf-linker/releases/latest/download/bpf-linker-{}-unknown-linux-musl.tar.zst",
         env::consts::ARCH
     );
     let script = r#": download bpf-linker
