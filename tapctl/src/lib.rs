@@ -1,1 +1,15 @@
-//! The command line of Podtap.
+//! The command line of Podtap: what was captured, what was lost, and replays of it.
+//!
+//! Speaks gRPC to a collector and keeps nothing. Captured text is hostile until shown otherwise: nothing of
+//! it reaches a terminal but through [`render::escape`].
+//!
+//! Exit status: 0 done, 1 failed, 64 wrong usage.
+
+#![forbid(unsafe_code)]
+
+pub mod cli;
+mod commands;
+mod connect;
+pub mod render;
+
+pub use commands::run;

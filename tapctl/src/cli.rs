@@ -1,0 +1,353 @@
+//! The arguments, and what they mean.
+
+use std::{ffi::OsString, path::Path, str::FromStr, time::Duration};
+
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use jiff::{Timestamp, civil, tz::TimeZone};
+
+use crate::render::Style;
+
+/// Search, follow and replay the HTTP exchanges that Podtap captured.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "tapctl", version, max_term_width = 110, subcommand_required = true)]
+#[command(after_help = "A FILTER is a CEL condition over an exchange, for example:
+  request.method == \"POST\" && request.path.startsWith(\"/cart\") && response.status >= 500
+docs/expressions.md lists its variables.")]
+pub struct Cli {
+    /// The collector's gRPC address.
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "PODTAP_COLLECTOR",
+        default_value = "http://127.0.0.1:7070"
+    )]
+    pub collector: String,
+    /// How to print: a table for people, protobuf's JSON, or that with one object a line.
+    #[arg(long, short, global = true, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+    /// How long to wait for an answer of the collector.
+    #[arg(long, global = true, value_name = "DURATION", default_value = "30s", value_parser = humantime::parse_duration)]
+    pub timeout: Duration,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The arguments with the surroundings they were given in.
+#[derive(Clone, Debug)]
+pub struct Invocation {
+    pub cli: Cli,
+    pub style: Style,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    Table,
+    Json,
+    Jsonl,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// List the exchanges that match, newest first.
+    #[command(after_help = "Examples:
+  tapctl search --since 5m
+  tapctl search 'response.status >= 500' --since 1h -n shop
+  tapctl search 'request.path == \"/cart\"' --since 2026-11-21T09:00 --until 2026-11-21T10:00 -o jsonl")]
+    Search(Search),
+    /// Show one exchange whole.
+    #[command(after_help = "Examples:
+  tapctl get 019aa6b2-5b3e-7c41-9d0e-6f1a2b3c4d5e
+  tapctl get 019aa6b2-5b3e-7c41        # a prefix will do where only one exchange has it")]
+    Get(Get),
+    /// Follow the exchanges that match, as they are stored, until Ctrl-C.
+    #[command(after_help = "Examples:
+  tapctl tail
+  tapctl tail 'response.status >= 500' -n shop -o jsonl | jq .request.path")]
+    Tail(Tail),
+    /// Show what became of everything seen: stored, pending, lost and why; and whether it adds up.
+    #[command(after_help = "Examples:
+  tapctl ledger
+  tapctl ledger --agent node-1 --check && echo nothing is missing")]
+    Ledger(Ledger),
+    /// Send captured requests at a target again, with their recorded timing.
+    #[command(
+        after_help = "Only GET, HEAD and OPTIONS are sent unless other methods are allowed by name, and only what
+servers received, unless the filter names `role`. Responses are compared with the recorded ones by status, content
+type and body. Requests carry `Podtap-Replay: <id>`. Exit status 1: a request got no answer.
+
+Examples:
+  tapctl replay --target http://127.0.0.1:8080 --since 5m
+  tapctl replay 'request.path.startsWith(\"/cart\")' --target http://checkout.staging:8080 --since 1h --speed 2
+  tapctl replay --target http://127.0.0.1:8080 --allow-method POST --max-requests 100 --fail-on-mismatch"
+    )]
+    Replay(Replay),
+    /// Print the completion script of a shell.
+    #[command(after_help = "Example:
+  source <(tapctl completion bash)")]
+    Completion { shell: Shell },
+}
+
+/// Which exchanges, by what they say.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Selection {
+    /// A CEL condition; all exchanges without one.
+    #[arg(default_value = "", hide_default_value = true)]
+    pub filter: String,
+    /// Only of this Kubernetes namespace: short for `namespace == "…"`.
+    #[arg(long, short)]
+    pub namespace: Option<String>,
+}
+
+/// Which exchanges, by their time.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Range {
+    /// Not before: a time, or how long ago (5m, 2h, 14:05, 2026-11-21T14:05:00Z).
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<Moment>,
+    /// Before: a time, or how long ago.
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<Moment>,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct Search {
+    #[command(flatten)]
+    pub selection: Selection,
+    #[command(flatten)]
+    pub range: Range,
+    /// At most this many; 0 for all.
+    #[arg(long, default_value_t = 50)]
+    pub limit: u64,
+    /// The oldest first.
+    #[arg(long)]
+    pub oldest_first: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct Get {
+    /// The exchange's id, or the start of it: 13 characters (its time) at least.
+    #[arg(value_parser = parse_id)]
+    pub id: String,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct Tail {
+    #[command(flatten)]
+    pub selection: Selection,
+    /// End after this many; 0 for never.
+    #[arg(long, default_value_t = 0)]
+    pub limit: u64,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct Ledger {
+    /// Only of this agent.
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub agent: String,
+    /// Exit with status 1 unless everything adds up.
+    #[arg(long)]
+    pub check: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct Replay {
+    #[command(flatten)]
+    pub selection: Selection,
+    #[command(flatten)]
+    pub range: Range,
+    /// Where to send: http://host[:port][/prefix].
+    #[arg(long, value_name = "URL")]
+    pub target: String,
+    /// 2 halves the recorded pauses, 0.5 doubles them.
+    #[arg(long, default_value_t = 1.0)]
+    pub speed: f64,
+    /// Wait with further sends while this many have no answer; they go late, and are reported so.
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub max_in_flight: u32,
+    /// Send this method, too; may be repeated.
+    #[arg(long = "allow-method", value_name = "METHOD", value_delimiter = ',')]
+    pub allow_methods: Vec<String>,
+    /// At most this many; 0 for all.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub max_requests: u64,
+    /// How long a request may take, counted from when it should have been sent.
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = humantime::parse_duration)]
+    pub request_timeout: Duration,
+    /// Send the recorded Host instead of the target's.
+    #[arg(long)]
+    pub keep_host: bool,
+    /// Exit with status 1 where an answer differs from the recorded response.
+    #[arg(long)]
+    pub fail_on_mismatch: bool,
+}
+
+/// A point in time, as given.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Moment {
+    Ago(Duration),
+    At(Timestamp),
+}
+
+impl Cli {
+    /// Reads the arguments, the first of which is the program's name. As a plugin of kubectl (`kubectl-tap`)
+    /// it calls itself what its user typed.
+    pub fn read<I, T>(arguments: I) -> Result<Self, clap::Error>
+    where
+        I: IntoIterator<Item = T>,
+        T: Into<OsString> + Clone,
+    {
+        let arguments: Vec<OsString> = arguments.into_iter().map(Into::into).collect();
+        let mut command = Self::command();
+        if arguments.first().is_some_and(is_kubectl_plugin) {
+            command = command.name("kubectl-tap").bin_name("kubectl tap");
+        }
+        Self::from_arg_matches(&command.try_get_matches_from_mut(arguments)?)
+    }
+}
+
+impl Selection {
+    /// The condition that is sent: the filter stays first, so that its errors are where the user wrote them.
+    pub fn condition(&self) -> String {
+        let Self { filter, namespace } = self;
+        match namespace {
+            None => filter.clone(),
+            Some(namespace) => {
+                // JSON's escapes are a subset of CEL's.
+                let namespace = format!("namespace == {}", serde_json::Value::from(namespace.as_str()));
+                if filter.trim().is_empty() { namespace } else { format!("({filter}\n) && {namespace}") }
+            }
+        }
+    }
+}
+
+impl Moment {
+    pub fn resolve(&self, now: Timestamp) -> prost_types::Timestamp {
+        let timestamp = match self {
+            Self::Ago(ago) => now.saturating_sub(*ago).unwrap_or(Timestamp::UNIX_EPOCH),
+            Self::At(timestamp) => *timestamp,
+        };
+        prost_types::Timestamp { seconds: timestamp.as_second(), nanos: timestamp.subsec_nanosecond() }
+    }
+}
+
+impl FromStr for Moment {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if let Ok(ago) = humantime::parse_duration(text) {
+            return Ok(Self::Ago(ago));
+        }
+        if let Ok(timestamp) = text.parse() {
+            return Ok(Self::At(timestamp));
+        }
+        let zone = TimeZone::system();
+        let today = Timestamp::now().to_zoned(zone.clone()).date();
+        let date_time = text
+            .parse::<civil::DateTime>()
+            .or_else(|_| text.parse::<civil::Time>().map(|time| today.to_datetime(time)));
+        let zoned = date_time.and_then(|date_time| date_time.to_zoned(zone));
+        zoned.map(|zoned| Self::At(zoned.timestamp())).map_err(|_| {
+            "not a duration (5m, 2h) nor a time (14:05, 2026-11-21T14:05, 2026-11-21T14:05:00Z)".to_owned()
+        })
+    }
+}
+
+fn is_kubectl_plugin(program: &OsString) -> bool {
+    Path::new(program).file_stem().is_some_and(|name| name == "kubectl-tap" || name == "kubectl_tap")
+}
+
+fn parse_id(id: &str) -> Result<String, String> {
+    const TIME_LENGTH: usize = 13;
+    const LENGTH: usize = 36;
+    let id = id.to_ascii_lowercase();
+    let well_formed = id.char_indices().all(|(position, character)| match position {
+        8 | 13 | 18 | 23 => character == '-',
+        _ => character.is_ascii_hexdigit(),
+    });
+    if !well_formed {
+        Err("not an id: 019aa6b2-5b3e-7c41-9d0e-6f1a2b3c4d5e is one".to_owned())
+    } else if !(TIME_LENGTH..=LENGTH).contains(&id.len()) {
+        Err(format!("an id has {LENGTH} characters, the start of one {TIME_LENGTH} at least"))
+    } else {
+        Ok(id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(line: &str) -> Result<Cli, clap::Error> {
+        Cli::read(line.split_whitespace())
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn global_options_stand_anywhere() {
+        let cli = read("tapctl search -o jsonl --collector http://x:1 --since 5m").unwrap();
+        assert_eq!(cli.output, Output::Jsonl);
+        assert_eq!(cli.collector, "http://x:1");
+        let Command::Search(search) = cli.command else { panic!("{cli:?}") };
+        assert_eq!(search.range.since, Some(Moment::Ago(Duration::from_secs(300))));
+        assert_eq!(search.limit, 50);
+    }
+
+    #[test]
+    fn a_replay_must_name_its_target() {
+        let error = read("tapctl replay --since 5m").unwrap_err();
+        assert!(error.to_string().contains("--target"), "{error}");
+    }
+
+    #[test]
+    fn methods_are_allowed_one_by_one_or_as_a_list() {
+        let cli =
+            read("tapctl replay --target http://x --allow-method POST,PUT --allow-method DELETE").unwrap();
+        let Command::Replay(replay) = cli.command else { panic!("{cli:?}") };
+        assert_eq!(replay.allow_methods, ["POST", "PUT", "DELETE"]);
+    }
+
+    #[test]
+    fn as_a_plugin_it_calls_itself_what_was_typed() {
+        let usage = |program: &str| read(&format!("{program} get")).unwrap_err().to_string();
+        assert!(usage("/usr/local/bin/kubectl-tap").contains("Usage: kubectl tap get"));
+        assert!(usage("/usr/local/bin/tapctl").contains("Usage: tapctl get"));
+    }
+
+    #[test]
+    fn the_namespace_is_a_condition_after_the_filter() {
+        let condition = |filter: &str, namespace: Option<&str>| {
+            Selection { filter: filter.into(), namespace: namespace.map(Into::into) }.condition()
+        };
+        assert_eq!(condition("a || b", None), "a || b");
+        assert_eq!(condition("", Some("shop")), r#"namespace == "shop""#);
+        assert_eq!(condition("a || b", Some("sh\"op")), "(a || b\n) && namespace == \"sh\\\"op\"");
+    }
+
+    #[test]
+    fn moments_are_durations_or_times() {
+        assert_eq!("2h".parse(), Ok(Moment::Ago(Duration::from_secs(7_200))));
+        let at = Moment::At("2026-11-21T14:05:00Z".parse().unwrap());
+        assert_eq!("2026-11-21T14:05:00Z".parse(), Ok(at.clone()));
+        assert_eq!("2026-11-21T15:05:00+01:00".parse(), Ok(at));
+        assert!(matches!("2026-11-21T14:05".parse(), Ok(Moment::At(_))));
+        assert!(matches!("14:05".parse(), Ok(Moment::At(_))));
+        assert!("yesterday".parse::<Moment>().is_err());
+    }
+
+    #[test]
+    fn ids_may_be_shortened_to_their_time() {
+        assert!(parse_id("019aa6b2-5b3e-7c41-9d0e-6f1a2b3c4d5e").is_ok());
+        assert!(parse_id("019AA6B2-5b3e").is_ok());
+        for id in
+            ["019aa6b2", "hello", "019aa6b2x5b3e", "019aa6b2-5b3e-7c41-9d0e-6f1a2b3c4d5e0", "019aa6b2-5b3é"]
+        {
+            assert!(parse_id(id).is_err(), "{id}");
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! One module per command: asks the collector, prints the answer.
+
+mod get;
+mod ledger;
+mod replay;
+mod search;
+mod tail;
+
+use std::{io::Write, process::ExitCode};
+
+use anyhow::Result;
+use clap::CommandFactory as _;
+
+use crate::{
+    cli::{Cli, Command, Invocation, Output},
+    connect::Collector,
+    render::Style,
+};
+
+/// What a command that ran to its end found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Good,
+    /// What was asked for does not hold; the output says so.
+    Bad,
+}
+
+/// What every command works with.
+struct Session<'a, W> {
+    collector: Collector,
+    output: Output,
+    style: Style,
+    out: &'a mut W,
+}
+
+impl From<Verdict> for ExitCode {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Good => Self::SUCCESS,
+            Verdict::Bad => Self::FAILURE,
+        }
+    }
+}
+
+/// Runs one command; prints to `out` and, where it is about the run itself, to standard error.
+pub async fn run(invocation: Invocation, out: &mut impl Write) -> Result<Verdict> {
+    let Invocation { cli: Cli { collector, output, timeout, command }, style } = invocation;
+    if let Command::Completion { shell } = command {
+        clap_complete::generate(shell, &mut Cli::command(), "tapctl", out);
+        return Ok(Verdict::Good);
+    }
+    if let Command::Replay(arguments) = &command {
+        // Wrong settings are told before anything is connected.
+        replay::plan(arguments)?;
+    }
+    let collector = Collector::connect(&collector, timeout).await?;
+    let session = Session { collector, output, style, out };
+    match command {
+        Command::Search(arguments) => search::run(session, arguments).await,
+        Command::Get(arguments) => get::run(session, arguments).await,
+        Command::Tail(arguments) => tail::run(session, arguments).await,
+        Command::Ledger(arguments) => ledger::run(session, arguments).await,
+        Command::Replay(arguments) => replay::run(session, arguments).await,
+        Command::Completion { .. } => Ok(Verdict::Good),
+    }
+}

@@ -1,0 +1,149 @@
+//! The connection to the collector, and errors that say what to do.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use futures::{Stream, stream};
+use tap_proto::v1::{
+    SearchRequest, SearchResponse, capture_service_client::CaptureServiceClient,
+    ledger_service_client::LedgerServiceClient,
+};
+use tonic::{
+    Code, Request, Status,
+    codec::CompressionEncoding,
+    transport::{Channel, Endpoint},
+};
+
+/// A page of a search is at most 3 MiB, but one exchange with large bodies may be more.
+const MAX_MESSAGE_BYTES: usize = 256 * 1024 * 1024;
+
+/// A collector that answered.
+#[derive(Clone, Debug)]
+pub(crate) struct Collector {
+    channel: Channel,
+    timeout: Duration,
+}
+
+impl Collector {
+    /// Connects to `url`. Each call is given `timeout`, streams are not.
+    pub(crate) async fn connect(url: &str, timeout: Duration) -> Result<Self> {
+        if url.starts_with("https:") {
+            bail!("collector {url}: https is not supported yet");
+        }
+        let endpoint = Endpoint::from_shared(url.to_owned())
+            .with_context(|| format!("collector {url}: not a URL; for example http://127.0.0.1:7070"))?;
+        let connected = endpoint.connect_timeout(timeout).tcp_nodelay(true).connect().await;
+        let channel = connected.map_err(|error| {
+            anyhow!(
+                "cannot reach the collector at {url}: {cause}
+  Is it running? `tap-collector` starts one on this machine.
+  Is it elsewhere? Name it with --collector URL or PODTAP_COLLECTOR.
+  Is it in a cluster? kubectl -n podtap port-forward service/podtap-collector 7070",
+                cause = root_cause(&error)
+            )
+        })?;
+        Ok(Self { channel, timeout })
+    }
+
+    pub(crate) fn captures(&self) -> CaptureServiceClient<Channel> {
+        CaptureServiceClient::new(self.channel.clone())
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .accept_compressed(CompressionEncoding::Zstd)
+    }
+
+    pub(crate) fn ledgers(&self) -> LedgerServiceClient<Channel> {
+        LedgerServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    /// A request that must be answered in time.
+    pub(crate) fn request<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        request.set_timeout(self.timeout);
+        request
+    }
+
+    /// All pages of a search, each fetched when the one before it was taken.
+    pub(crate) fn pages(
+        &self,
+        search: SearchRequest,
+    ) -> impl Stream<Item = Result<SearchResponse, Status>> + Send + use<> {
+        let collector = self.clone();
+        stream::try_unfold(Some(search), move |search| {
+            let collector = collector.clone();
+            async move {
+                let Some(search) = search else { return Ok(None) };
+                let page = collector.captures().search(collector.request(search.clone())).await?.into_inner();
+                let next = (!page.next_page_token.is_empty())
+                    .then(|| SearchRequest { page_token: page.next_page_token.clone(), ..search });
+                Ok(Some((page, next)))
+            }
+        })
+    }
+}
+
+/// What a refused or failed call means to its user. `filter` is the condition that was sent, if one was.
+pub(crate) fn explain(status: &Status, filter: &str) -> anyhow::Error {
+    let message = status.message();
+    match status.code() {
+        Code::InvalidArgument => match point_at(filter, message) {
+            Some(pointed) => anyhow!("{message}\n{pointed}"),
+            None => anyhow!("{message}"),
+        },
+        Code::NotFound | Code::PermissionDenied | Code::FailedPrecondition => anyhow!("{message}"),
+        Code::Unavailable => anyhow!("the collector has gone or is not ready: {message}"),
+        Code::DeadlineExceeded => {
+            anyhow!("the collector did not answer in time; --timeout gives it longer, --since less to do")
+        }
+        // What tonic says of a deadline that passed on this side.
+        Code::Cancelled => anyhow!("cancelled: {message}; --timeout gives the collector longer"),
+        Code::Unimplemented => anyhow!("what answers there is not a collector of this version: {message}"),
+        code => anyhow!("the collector failed ({code:?}): {message}"),
+    }
+}
+
+/// The line of `filter` that `message` speaks of ("line 1, column 5"), with a caret below the column.
+fn point_at(filter: &str, message: &str) -> Option<String> {
+    let line = number_after(message, "line ")?;
+    let column = number_after(message, "column ")?;
+    let text = filter.lines().nth(line.checked_sub(1)?)?;
+    let before: String = text
+        .chars()
+        .take(column.checked_sub(1)?)
+        // A tab keeps its width above and below.
+        .map(|character| if character == '\t' { '\t' } else { ' ' })
+        .collect();
+    Some(format!("  {text}\n  {before}^"))
+}
+
+fn number_after(text: &str, word: &str) -> Option<usize> {
+    let rest = &text[text.find(word)? + word.len()..];
+    let digits = rest.find(|character: char| !character.is_ascii_digit()).unwrap_or(rest.len());
+    rest[..digits].parse().ok()
+}
+
+fn root_cause(error: &tonic::transport::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_caret_stands_below_the_column() {
+        let status = Status::invalid_argument("filter: line 2, column 4: no such variable: rol");
+        let explained = explain(&status, "true &&\n\t (rol == 1)").to_string();
+        assert_eq!(explained, "filter: line 2, column 4: no such variable: rol\n  \t (rol == 1)\n  \t  ^");
+    }
+
+    #[test]
+    fn a_position_outside_the_filter_is_not_pointed_at() {
+        for message in ["line 9, column 1: x", "line 0, column 0: x", "column 3", "page_size"] {
+            assert_eq!(explain(&Status::invalid_argument(message), "true").to_string(), message);
+        }
+    }
+}

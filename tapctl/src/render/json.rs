@@ -1,0 +1,98 @@
+//! Protobuf's canonical JSON, as grpcurl prints it.
+
+use std::sync::LazyLock;
+
+use anyhow::{Context as _, Result};
+use prost::Message;
+use prost_reflect::{DescriptorPool, DynamicMessage};
+
+use super::escape;
+
+static DESCRIPTORS: LazyLock<Result<DescriptorPool, prost_reflect::DescriptorError>> =
+    LazyLock::new(|| DescriptorPool::decode(tap_proto::DESCRIPTOR_SET));
+
+/// A message with its name in the protocol.
+pub(crate) trait Named: Message {
+    const NAME: &str;
+}
+
+macro_rules! named {
+    ($($message:ident),+) => {
+        $(impl Named for tap_proto::v1::$message {
+            const NAME: &str = concat!("tap.v1.", stringify!($message));
+        })+
+    };
+}
+
+named!(Exchange, SearchResponse, GetLedgerResponse, ReplayReport);
+
+/// `message` over several lines.
+pub(crate) fn pretty<M: Named>(message: &M) -> Result<String> {
+    let json = serde_json::to_string_pretty(&dynamic(message)?).context("write JSON")?;
+    Ok(escape::json(&json) + "\n")
+}
+
+/// `message` on one line.
+pub(crate) fn line<M: Named>(message: &M) -> Result<String> {
+    let json = serde_json::to_string(&dynamic(message)?).context("write JSON")?;
+    Ok(escape::json(&json) + "\n")
+}
+
+fn dynamic<M: Named>(message: &M) -> Result<DynamicMessage> {
+    let descriptors = DESCRIPTORS.as_ref().context("read the descriptors of the protocol")?;
+    let descriptor = descriptors
+        .get_message_by_name(M::NAME)
+        .with_context(|| format!("find {} in the descriptors of the protocol", M::NAME))?;
+    DynamicMessage::decode(descriptor, message.encode_to_vec().as_slice())
+        .with_context(|| format!("read {} by its descriptor", M::NAME))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use tap_proto::v1::{
+        Body, Exchange, GetLedgerResponse, ReplayReport, Request, Role, SearchResponse, body::Content,
+    };
+
+    use super::*;
+
+    #[test]
+    fn every_named_message_is_in_the_descriptors() {
+        assert_eq!(line(&Exchange::default()).unwrap(), "{}\n");
+        assert_eq!(line(&SearchResponse::default()).unwrap(), "{}\n");
+        assert_eq!(line(&GetLedgerResponse::default()).unwrap(), "{}\n");
+        assert_eq!(line(&ReplayReport::default()).unwrap(), "{}\n");
+    }
+
+    #[test]
+    fn it_is_the_canonical_form() {
+        let exchange = Exchange {
+            id: "x".into(),
+            role: Role::Inbound.into(),
+            time: Some(prost_types::Timestamp { seconds: 1_700_000_000, nanos: 5_000_000 }),
+            duration: Some(prost_types::Duration { seconds: 0, nanos: 1_200_000 }),
+            wire_bytes: u64::MAX,
+            request: Some(Request {
+                body: Some(Body {
+                    content: Some(Content::Binary(vec![0xff].into())),
+                    size: 1,
+                    ..Body::default()
+                }),
+                ..Request::default()
+            }),
+            ..Exchange::default()
+        };
+        let printed: serde_json::Value = serde_json::from_str(&pretty(&exchange).unwrap()).unwrap();
+        assert_eq!(
+            printed,
+            json!({
+                "id": "x",
+                "role": "ROLE_INBOUND",
+                "time": "2023-11-14T22:13:20.005Z",
+                "duration": "0.001200s",
+                "wireBytes": "18446744073709551615",
+                "request": {"body": {"binary": "/w==", "size": "1"}},
+            })
+        );
+    }
+}
