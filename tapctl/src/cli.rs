@@ -161,7 +161,7 @@ pub struct Replay {
     #[arg(long, value_name = "URL")]
     pub target: String,
     /// 2 halves the recorded pauses, 0.5 doubles them.
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
     pub speed: f64,
     /// Wait with further sends while this many have no answer; they go late, and are reported so.
     #[arg(long, value_name = "N", default_value_t = 64)]

@@ -25,6 +25,11 @@ pub enum Verdict {
     Bad,
 }
 
+/// The arguments can't be meant; exit status 64.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct WrongUsage(String);
+
 /// What every command works with.
 struct Session<'a, W> {
     collector: Collector,
@@ -46,7 +51,10 @@ impl From<Verdict> for ExitCode {
 pub async fn run(invocation: Invocation, out: &mut impl Write) -> Result<Verdict> {
     let Invocation { cli: Cli { collector, output, timeout, command }, style } = invocation;
     if let Command::Completion { shell } = command {
-        clap_complete::generate(shell, &mut Cli::command(), "tapctl", out);
+        // Not straight to `out`: a failed write would be a panic.
+        let mut script = Vec::new();
+        clap_complete::generate(shell, &mut Cli::command(), "tapctl", &mut script);
+        out.write_all(&script)?;
         return Ok(Verdict::Good);
     }
     if let Command::Replay(arguments) = &command {

@@ -12,4 +12,4 @@ mod commands;
 mod connect;
 pub mod render;
 
-pub use commands::run;
+pub use commands::{Verdict, WrongUsage, run};

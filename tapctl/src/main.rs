@@ -6,6 +6,7 @@ use std::{
 };
 
 use tapctl::{
+    WrongUsage,
     cli::{Cli, Invocation},
     render::{Style, escape},
     run,
@@ -35,8 +36,8 @@ async fn main() -> ExitCode {
         // The reader has seen enough, as in `tapctl search | head`.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            let _ = writeln!(io::stderr(), "error: {}", escape::text(&format!("{error:#}")));
-            ExitCode::FAILURE
+            let _ = writeln!(io::stderr(), "error: {}", escape::lines(&format!("{error:#}")));
+            if error.is::<WrongUsage>() { ExitCode::from(EX_USAGE) } else { ExitCode::FAILURE }
         }
     }
 }

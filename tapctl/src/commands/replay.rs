@@ -2,7 +2,7 @@
 
 use std::{io::Write, time::Duration};
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result};
 use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use uuid::Uuid;
 
-use super::{Session, Verdict};
+use super::{Session, Verdict, WrongUsage};
 use crate::{
     cli::{self, Output},
     connect::{Collector, explain},
@@ -24,7 +24,7 @@ use crate::{
 const PAGE: u32 = 1_000;
 
 /// The plan of a replay, or all that is wrong with it.
-pub(super) fn plan(arguments: &cli::Replay) -> Result<Plan> {
+pub(super) fn plan(arguments: &cli::Replay) -> Result<Plan, WrongUsage> {
     let raw = RawPlan {
         id: Uuid::now_v7().to_string(),
         target: arguments.target.clone(),
@@ -37,7 +37,7 @@ pub(super) fn plan(arguments: &cli::Replay) -> Result<Plan> {
     };
     Plan::validate(raw).map_err(|errors| {
         let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
-        anyhow!("{}", errors.join("\n  "))
+        WrongUsage(errors.join("\n  "))
     })
 }
 

@@ -1,0 +1,172 @@
+//! A collector in this process that serves prepared exchanges, page by page.
+
+use std::{
+    net::SocketAddr,
+    pin::Pin,
+    sync::{Arc, Mutex},
+};
+
+use futures::Stream;
+use tap_proto::v1::{
+    AgentLedger, Completeness, Exchange, GetLedgerRequest, GetLedgerResponse, GetRequest, Order,
+    Request as HttpRequest, Response as HttpResponse, Role, SearchRequest, SearchResponse, TailRequest,
+    TailResponse,
+    capture_service_server::{CaptureService, CaptureServiceServer},
+    completeness::State,
+    ledger_service_server::{LedgerService, LedgerServiceServer},
+};
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tonic::{Request, Response, Status, transport::Server};
+
+/// Pages are smaller than asked for: a client must follow the tokens.
+const PAGE: usize = 3;
+
+pub(crate) const ID_TIME: &str = "018bcfe5-6800";
+
+/// Stops when dropped.
+pub(crate) struct Collector {
+    pub(crate) url: String,
+    state: Arc<Mutex<Served>>,
+    _stop: DropGuard,
+}
+
+#[derive(Default)]
+pub(crate) struct Served {
+    /// Oldest first.
+    pub(crate) exchanges: Vec<Exchange>,
+    pub(crate) agents: Vec<AgentLedger>,
+    /// Every search that came in.
+    pub(crate) searches: Vec<SearchRequest>,
+    /// The resume tokens that came in.
+    pub(crate) tails: Vec<String>,
+}
+
+impl Collector {
+    pub(crate) async fn start(served: Served) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let state = Arc::new(Mutex::new(served));
+        let stop = CancellationToken::new();
+        let service = Service { state: Arc::clone(&state) };
+        let serving = Server::builder()
+            .add_service(CaptureServiceServer::new(service.clone()))
+            .add_service(LedgerServiceServer::new(service))
+            .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop.clone().cancelled_owned());
+        tokio::spawn(serving);
+        Self { url: url(address), state, _stop: stop.drop_guard() }
+    }
+
+    pub(crate) fn served<T>(&self, read: impl FnOnce(&Served) -> T) -> T {
+        read(&self.state.lock().unwrap())
+    }
+}
+
+fn url(address: SocketAddr) -> String {
+    format!("http://{address}")
+}
+
+/// A complete GET of /`index`, `index` milliseconds after the first, answered with 200. The ids are of one
+/// millisecond all the same.
+pub(crate) fn exchange(index: u16) -> Exchange {
+    let complete = Some(Completeness { state: State::Complete.into(), ..Completeness::default() });
+    Exchange {
+        id: format!("{ID_TIME}-7abc-8def-{index:04x}00000000"),
+        role: Role::Inbound.into(),
+        time: Some(prost_types::Timestamp { seconds: 1_700_000_000, nanos: i32::from(index) * 1_000_000 }),
+        request: Some(HttpRequest {
+            method: "GET".into(),
+            host: "shop".into(),
+            path: format!("/{index}"),
+            version: "HTTP/1.1".into(),
+            completeness: complete.clone(),
+            ..HttpRequest::default()
+        }),
+        response: Some(HttpResponse { status: 200, completeness: complete, ..HttpResponse::default() }),
+        ..Exchange::default()
+    }
+}
+
+#[derive(Clone)]
+struct Service {
+    state: Arc<Mutex<Served>>,
+}
+
+#[tonic::async_trait]
+impl CaptureService for Service {
+    async fn search(&self, request: Request<SearchRequest>) -> Result<Response<SearchResponse>, Status> {
+        let search = request.into_inner();
+        let mut state = self.state.lock().unwrap();
+        state.searches.push(search.clone());
+        if search.filter.contains("nonsense") {
+            let column = search.filter.find("nonsense").unwrap() + 1;
+            return Err(Status::invalid_argument(format!(
+                "filter: line 1, column {column}: no such variable"
+            )));
+        }
+        let mut exchanges = state.exchanges.clone();
+        if let Some(prefix) =
+            search.filter.strip_prefix("id.startsWith(\"").and_then(|rest| rest.strip_suffix("\")"))
+        {
+            exchanges.retain(|exchange| exchange.id.starts_with(prefix));
+        }
+        if search.order() != Order::OldestFirst {
+            exchanges.reverse();
+        }
+        let start: usize = search.page_token.parse().unwrap_or(0);
+        let end = exchanges.len().min(start + PAGE.min(search.page_size as usize));
+        Ok(Response::new(SearchResponse {
+            next_page_token: if end < exchanges.len() { end.to_string() } else { String::new() },
+            exchanges: exchanges[start..end].to_vec(),
+        }))
+    }
+
+    async fn get(&self, request: Request<GetRequest>) -> Result<Response<Exchange>, Status> {
+        let GetRequest { id } = request.into_inner();
+        let state = self.state.lock().unwrap();
+        let found = state.exchanges.iter().find(|exchange| exchange.id == id);
+        found
+            .cloned()
+            .map(Response::new)
+            .ok_or_else(|| Status::not_found(format!("no exchange has the id {id}")))
+    }
+
+    type TailStream = Pin<Box<dyn Stream<Item = Result<TailResponse, Status>> + Send>>;
+
+    /// One exchange an answer; every second answer is followed by the collector going away.
+    async fn tail(&self, request: Request<TailRequest>) -> Result<Response<Self::TailStream>, Status> {
+        let TailRequest { resume_token, .. } = request.into_inner();
+        let mut state = self.state.lock().unwrap();
+        let start: usize = resume_token.parse().unwrap_or(0);
+        state.tails.push(resume_token);
+        let mut answers: Vec<_> = state
+            .exchanges
+            .iter()
+            .cloned()
+            .enumerate()
+            .skip(start)
+            .take(2)
+            .map(|(index, exchange)| {
+                Ok(TailResponse { exchanges: vec![exchange], resume_token: (index + 1).to_string() })
+            })
+            .collect();
+        answers.push(Err(Status::unavailable("going away")));
+        Ok(Response::new(Box::pin(futures::stream::iter(answers))))
+    }
+}
+
+#[tonic::async_trait]
+impl LedgerService for Service {
+    async fn get_ledger(
+        &self,
+        request: Request<GetLedgerRequest>,
+    ) -> Result<Response<GetLedgerResponse>, Status> {
+        let GetLedgerRequest { agent } = request.into_inner();
+        let mut agents = self.state.lock().unwrap().agents.clone();
+        agents.retain(|ledger| {
+            agent.is_empty() || ledger.ledger.as_ref().is_some_and(|ledger| ledger.agent == agent)
+        });
+        Ok(Response::new(GetLedgerResponse { agents }))
+    }
+}
