@@ -167,8 +167,9 @@ impl Capture {
         };
         let program = object::program(&mut self.programs, direction)?;
         program
-            // Others' programs on the same cgroup, such as systemd's, stay.
-            .attach(cgroup.file(), attach_type, CgroupAttachMode::AllowMultiple)
+            // A link takes no flags, and always allows others' programs beside it, such as systemd's
+            // (5.7; `cgroup_bpf_link_attach`, kernel/bpf/cgroup.c).
+            .attach(cgroup.file(), attach_type, CgroupAttachMode::Single)
             .and_then(|id| program.take_link(id))
             .map_err(|source| CaptureError::attach(cgroup.path(), source))
     }

@@ -81,7 +81,8 @@ pub fn decode(entry: &[u8]) -> Result<Decoded<'_>, DecodeError> {
         family: fixed[offset_of!(SegmentRecord, family)],
         direction: fixed[offset_of!(SegmentRecord, direction)],
         flags: fixed[offset_of!(SegmentRecord, flags)],
-        _pad: at::<{ offset_of!(SegmentRecord, _pad) }, 5, _>(fixed),
+        _pad0: 0,
+        _pad1: 0,
     };
 
     let SegmentRecord { payload_len, family, direction, .. } = record;
@@ -147,7 +148,8 @@ mod tests {
             family: FAMILY_IPV4,
             direction: DIRECTION_EGRESS,
             flags: 0x18,
-            _pad: [0; 5],
+            _pad0: 0,
+            _pad1: 0,
         };
         assert_eq!(decode(&bytes), Ok(Decoded::Segment(expected, b"hello".as_slice())));
     }

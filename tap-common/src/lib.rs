@@ -28,15 +28,13 @@ pub use crate::{
 
 /// The most payload bytes that one record carries. A longer segment becomes several records.
 ///
-/// A record is reserved in a size class, a power of two; this is the largest. The ordinary GSO
-/// segment of just under 64 KiB takes two records and wastes at most a quarter of their space.
-pub const MAX_RECORD_PAYLOAD: u32 = 32 * 1024;
+/// A record is reserved in a size class, a power of two; this is the largest, and holds what an skb
+/// holds at most unless BIG TCP is configured.
+pub const MAX_RECORD_PAYLOAD: u32 = 64 * 1024;
 
 /// The most records that one segment becomes; bounds the kernel program's loop.
-pub const MAX_RECORDS_PER_SEGMENT: u32 = 32;
+pub const MAX_RECORDS_PER_SEGMENT: u32 = 8;
 
-/// The most payload bytes that are copied of one segment: 1 MiB.
-///
-/// The largest skb is 512 KiB: `GSO_MAX_SIZE` is `8 * GSO_MAX_SEGS` pages' worth since 5.19
-/// (BIG TCP; include/linux/netdevice.h), and 64 KiB before.
+/// The most payload bytes that are copied of one segment: 512 KiB, which no skb exceeds
+/// (`GSO_MAX_SIZE`, include/linux/netdevice.h: 64 KiB, since 5.19 512 KiB).
 pub const MAX_SEGMENT_CAP: u32 = MAX_RECORD_PAYLOAD * MAX_RECORDS_PER_SEGMENT;

@@ -58,7 +58,9 @@ pub struct SegmentRecord {
     pub direction: u8,
     /// The TCP header's flags byte. Of a segment in several records, the first carries SYN, the last FIN and RST.
     pub flags: u8,
-    pub _pad: [u8; 5],
+    // Two integers: for an array of bytes the compiler calls a function, which the kernel program can't afford.
+    pub _pad0: u8,
+    pub _pad1: u32,
 }
 
 impl SegmentRecord {
@@ -88,5 +90,6 @@ const _: () = {
     assert!(offset_of!(SegmentRecord, family) == 88);
     assert!(offset_of!(SegmentRecord, direction) == 89);
     assert!(offset_of!(SegmentRecord, flags) == 90);
-    assert!(offset_of!(SegmentRecord, _pad) == 91);
+    assert!(offset_of!(SegmentRecord, _pad0) == 91);
+    assert!(offset_of!(SegmentRecord, _pad1) == 92);
 };

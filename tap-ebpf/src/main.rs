@@ -1,23 +1,100 @@
 //! The kernel programs: copy the TCP payload of tapped sockets into ring buffers.
+//!
+//! `cgroup_skb` programs run for each IP packet of the sockets below the cgroup to which they are
+//! attached. These filter, copy and count. They know no HTTP. They return "allow" on every path and
+//! change neither packet nor socket: whatever goes wrong here costs a copy, never a packet.
+//!
+//! Everything is inlined into the two programs: before 5.15 the verifier tracks every number
+//! precisely in a program of several functions and prunes little of its search
+//! (`__mark_reg_unknown`, kernel/bpf/verifier.c).
 #![no_std]
 #![no_main]
+#![feature(asm_experimental_arch)]
 #![expect(unsafe_code, reason = "helpers of the kernel take raw pointers; the verifier checks each access")]
 
+mod copy;
+mod counters;
 mod maps;
+mod packet;
+mod ring;
+mod socket;
+mod tap;
 
-use aya_ebpf::{macros::cgroup_skb, programs::SkBuffContext};
+use aya_ebpf::{bindings::__sk_buff, macros::cgroup_skb, programs::SkBuffContext};
+use tap_common::{DIRECTION_EGRESS, DIRECTION_INGRESS};
+
+use crate::{counters::Counters, packet::Packet, tap::Tap};
+
+/// What a `cgroup_skb` program returns to let the packet pass.
+const ALLOW: i32 = 1;
+
+/// None of the helpers used here is restricted to programs with a GPL-compatible licence.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 11] = *b"Apache-2.0\0";
+
+/// Why a segment wasn't copied, or not all of it.
+enum Uncopied {
+    Port,
+    Fragment,
+    Malformed,
+    /// A ring was full, after so many bytes of the segment.
+    Lost {
+        copied: u32,
+    },
+}
 
 #[cgroup_skb(ingress)]
-fn tap_ingress(_: SkBuffContext) -> i32 {
-    1
+fn tap_ingress(context: SkBuffContext) -> i32 {
+    tap(context.skb.skb, DIRECTION_INGRESS)
 }
 
 #[cgroup_skb(egress)]
-fn tap_egress(_: SkBuffContext) -> i32 {
-    1
+fn tap_egress(context: SkBuffContext) -> i32 {
+    tap(context.skb.skb, DIRECTION_EGRESS)
+}
+
+/// Accounts for a packet that isn't nothing to a tap, whatever becomes of it.
+#[inline(always)]
+fn tap(skb: *mut __sk_buff, direction: u8) -> i32 {
+    let Some(packet) = packet::parse(skb) else { return ALLOW };
+    // Two of three packets of small exchanges: bare acknowledgements cost no more than this.
+    if packet.is_bare() {
+        return ALLOW;
+    }
+    let Some(tap) = Tap::of(skb) else { return ALLOW };
+    let Some(counters) = Counters::of(tap.id) else { return ALLOW };
+
+    let len = packet.payload_len();
+    let cut = len.saturating_sub(maps::SEGMENT_CAP.load());
+    counters.seen(len);
+    match try_tap(skb, direction, &tap, &packet, cut) {
+        Ok(()) => counters.copied(len - cut, cut),
+        Err(Uncopied::Lost { copied }) => counters.lost(copied, len - cut - copied, cut),
+        Err(Uncopied::Port) => counters.port(len),
+        Err(Uncopied::Fragment) => counters.fragment(len),
+        Err(Uncopied::Malformed) => counters.malformed(len),
+    }
+    ALLOW
+}
+
+/// Copies a packet's payload but for the last `cut` bytes.
+#[inline(always)]
+fn try_tap(skb: *mut __sk_buff, direction: u8, tap: &Tap, packet: &Packet, cut: u32) -> Result<(), Uncopied> {
+    let segment = match packet {
+        Packet::Segment(segment) => segment,
+        Packet::Fragment { .. } => return Err(Uncopied::Fragment),
+        Packet::Malformed { .. } => return Err(Uncopied::Malformed),
+    };
+    let ends = socket::ends(skb, direction, segment);
+    if !tap.wants(&ends) {
+        return Err(Uncopied::Port);
+    }
+    copy::copy(skb, direction, tap, segment, &ends, cut)
 }
 
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    // Never reached, or the verifier would refuse the program.
     loop {}
 }

@@ -5,7 +5,10 @@ use std::{
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     process::{self, Command},
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -64,6 +67,20 @@ impl Cgroup {
         command
     }
 
+    /// Puts this very process into the cgroup until the guard is dropped, so that the sockets that it makes meanwhile are.
+    ///
+    /// Only one guard exists at a time in a process: another thread that wants one waits.
+    pub fn join(&self) -> Result<Membership> {
+        static ONE: Mutex<()> = Mutex::new(());
+        let one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let mine = fs::read_to_string("/proc/self/cgroup").context("read /proc/self/cgroup")?;
+        let mine = mine.lines().find_map(|line| line.strip_prefix("0::/")).context("not in any cgroup v2")?;
+        let membership = Membership { home: cgroup_mount()?.join(mine), _one: one };
+        fs::write(self.path.join("cgroup.procs"), "0")
+            .with_context(|| format!("join {}", self.path.display()))?;
+        Ok(membership)
+    }
+
     /// The processes that are in it.
     pub fn members(&self) -> io::Result<Vec<Pid>> {
         let text = fs::read_to_string(self.path.join("cgroup.procs"))?;
@@ -107,6 +124,21 @@ impl Drop for Cgroup {
         });
         if let Err(error) = removed {
             eprintln!("the cgroup {} stays behind: {error}", self.path.display());
+        }
+    }
+}
+
+/// This process is in a cgroup: see [`Cgroup::join`].
+#[derive(Debug)]
+pub struct Membership {
+    home: PathBuf,
+    _one: MutexGuard<'static, ()>,
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        if let Err(error) = fs::write(self.home.join("cgroup.procs"), "0") {
+            eprintln!("cannot go back to the cgroup {}: {error}", self.home.display());
         }
     }
 }

@@ -14,7 +14,7 @@ mod servers;
 mod skip;
 mod wait;
 
-pub use cgroup::{Cgroup, cgroup_mount};
+pub use cgroup::{Cgroup, Membership, cgroup_mount};
 pub use child::Running;
 pub use podtap::{Agent, AgentOptions, Collector, binary};
 pub use port::free_port;

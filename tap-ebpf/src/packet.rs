@@ -1,0 +1,208 @@
+//! From an IP packet to a TCP segment.
+//!
+//! At the hook a packet starts with its IP header (`__cgroup_bpf_run_filter_skb`,
+//! kernel/bpf/cgroup.c), and its length is the skb's: the IP header's length field is 0 in a packet
+//! of more than 64 KiB (BIG TCP, 5.19 for IPv6, 6.3 for IPv4).
+
+use core::mem::MaybeUninit;
+
+use aya_ebpf::{bindings::__sk_buff, helpers::bpf_skb_load_bytes};
+use tap_common::{FAMILY_IPV4, FAMILY_IPV6};
+
+const IPPROTO_TCP: u8 = 6;
+const IPPROTO_HOP_BY_HOP: u8 = 0;
+const IPPROTO_ROUTING: u8 = 43;
+const IPPROTO_FRAGMENT: u8 = 44;
+const IPPROTO_AUTHENTICATION: u8 = 51;
+const IPPROTO_DESTINATION: u8 = 60;
+
+const FIN_SYN_RST: u8 = 0x07;
+
+const IPV4_HEADER: u32 = 20;
+const IPV6_HEADER: u32 = 40;
+const TCP_HEADER: u32 = 20;
+
+/// The most extension headers that are skipped. RFC 8200 knows seven, each once but one.
+const MAX_EXTENSIONS: u32 = 8;
+
+/// An IP address in network order; IPv4 takes the first word, the others are zero.
+pub(crate) type Address = [u32; 4];
+
+/// A packet that carries TCP.
+pub(crate) enum Packet {
+    Segment(Segment),
+    /// A part of a packet. Sockets receive packets put together and send them whole, so this is out of the ordinary.
+    Fragment {
+        len: u32,
+    },
+    /// No valid TCP header where it should be.
+    Malformed {
+        len: u32,
+    },
+}
+
+pub(crate) struct Segment {
+    pub(crate) family: u8,
+    pub(crate) source: Address,
+    pub(crate) destination: Address,
+    pub(crate) source_port: u16,
+    pub(crate) destination_port: u16,
+    pub(crate) sequence: u32,
+    pub(crate) flags: u8,
+    /// From the start of the packet.
+    pub(crate) payload_offset: u32,
+    pub(crate) payload_len: u32,
+}
+
+/// What precedes the TCP header.
+struct Network {
+    family: u8,
+    source: Address,
+    destination: Address,
+    len: u32,
+    is_fragment: bool,
+}
+
+impl Packet {
+    /// Whether the segment neither carries payload nor opens or closes a connection.
+    #[inline(always)]
+    pub(crate) fn is_bare(&self) -> bool {
+        matches!(self, Self::Segment(segment) if segment.payload_len == 0 && segment.flags & FIN_SYN_RST == 0)
+    }
+
+    /// Of a segment, the bytes of its payload; otherwise all bytes after the IP headers.
+    #[inline(always)]
+    pub(crate) fn payload_len(&self) -> u32 {
+        match self {
+            Self::Segment(segment) => segment.payload_len,
+            Self::Fragment { len } | Self::Malformed { len } => *len,
+        }
+    }
+}
+
+/// Reads a packet's headers; `None` if it doesn't carry TCP.
+#[inline(always)]
+pub(crate) fn parse(skb: *mut __sk_buff) -> Option<Packet> {
+    // SAFETY: the packet is the program's context, which the verifier lets read this field.
+    let len = unsafe { (*skb).len };
+    let [first] = load::<1>(skb, 0)?;
+    let network = match first >> 4 {
+        4 => ipv4(skb)?,
+        6 => ipv6(skb)?,
+        _ => return None,
+    };
+    let after_network = len.saturating_sub(network.len);
+    if network.is_fragment {
+        return Some(Packet::Fragment { len: after_network });
+    }
+    Some(segment(skb, network, after_network).unwrap_or(Packet::Malformed { len: after_network }))
+}
+
+#[inline(always)]
+fn segment(skb: *mut __sk_buff, network: Network, after_network: u32) -> Option<Packet> {
+    let tcp = load::<{ TCP_HEADER as usize }>(skb, network.len)?;
+    let [s0, s1, d0, d1, n0, n1, n2, n3, _, _, _, _, offset, flags, ..] = tcp;
+    let header = u32::from(offset >> 4) * 4;
+    if header < TCP_HEADER || header > after_network {
+        return None;
+    }
+    Some(Packet::Segment(Segment {
+        family: network.family,
+        source: network.source,
+        destination: network.destination,
+        source_port: u16::from_be_bytes([s0, s1]),
+        destination_port: u16::from_be_bytes([d0, d1]),
+        sequence: u32::from_be_bytes([n0, n1, n2, n3]),
+        flags,
+        payload_offset: network.len + header,
+        payload_len: after_network - header,
+    }))
+}
+
+#[inline(always)]
+fn ipv4(skb: *mut __sk_buff) -> Option<Network> {
+    let header = load::<{ IPV4_HEADER as usize }>(skb, 0)?;
+    let [first, _, _, _, _, _, f0, f1, _, protocol, _, _, s0, s1, s2, s3, d0, d1, d2, d3] = header;
+    let len = u32::from(first & 0x0f) * 4;
+    if protocol != IPPROTO_TCP || len < IPV4_HEADER {
+        return None;
+    }
+    Some(Network {
+        family: FAMILY_IPV4,
+        source: [u32::from_ne_bytes([s0, s1, s2, s3]), 0, 0, 0],
+        destination: [u32::from_ne_bytes([d0, d1, d2, d3]), 0, 0, 0],
+        len,
+        // More fragments, or an offset.
+        is_fragment: u16::from_be_bytes([f0, f1]) & 0x3fff != 0,
+    })
+}
+
+#[inline(always)]
+fn ipv6(skb: *mut __sk_buff) -> Option<Network> {
+    // All but the addresses.
+    let [_, _, _, _, _, _, mut next, _] = load::<8>(skb, 0)?;
+    let mut len = IPV6_HEADER;
+    let mut is_fragment = false;
+    let mut extensions = 0;
+    while next != IPPROTO_TCP {
+        if extensions == MAX_EXTENSIONS {
+            return None;
+        }
+        extensions += 1;
+        let [following, extent, f0, f1] = load::<4>(skb, len)?;
+        match next {
+            IPPROTO_HOP_BY_HOP | IPPROTO_ROUTING | IPPROTO_DESTINATION => len += (u32::from(extent) + 1) * 8,
+            IPPROTO_AUTHENTICATION => len += (u32::from(extent) + 2) * 4,
+            IPPROTO_FRAGMENT => {
+                len += 8;
+                // An offset, or more fragments. With neither, the packet is whole all the same (RFC 6946).
+                is_fragment = u16::from_be_bytes([f0, f1]) & 0xfff9 != 0;
+            }
+            _ => return None,
+        }
+        next = following;
+        if is_fragment {
+            break;
+        }
+    }
+    if next != IPPROTO_TCP {
+        return None;
+    }
+    Some(Network {
+        family: FAMILY_IPV6,
+        source: address(skb, 8)?,
+        destination: address(skb, 24)?,
+        len,
+        is_fragment,
+    })
+}
+
+#[inline(always)]
+fn address(skb: *mut __sk_buff, offset: u32) -> Option<Address> {
+    load::<16>(skb, offset).map(words)
+}
+
+/// The bytes of an address as words, in the same order in memory.
+#[inline(always)]
+fn words(bytes: [u8; 16]) -> Address {
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = bytes;
+    [
+        u32::from_ne_bytes([a, b, c, d]),
+        u32::from_ne_bytes([e, f, g, h]),
+        u32::from_ne_bytes([i, j, k, l]),
+        u32::from_ne_bytes([m, n, o, p]),
+    ]
+}
+
+/// The `N` bytes at `offset`, wherever the skb holds them; `None` when it ends before.
+#[inline(always)]
+fn load<const N: usize>(skb: *mut __sk_buff, offset: u32) -> Option<[u8; N]> {
+    let mut bytes = MaybeUninit::<[u8; N]>::uninit();
+    // SAFETY: the helper writes `N` bytes into `bytes`, also when it fails (with zeros).
+    let error = unsafe { bpf_skb_load_bytes(skb.cast(), offset, bytes.as_mut_ptr().cast(), N as u32) };
+    if error != 0 {
+        return None;
+    }
+    // SAFETY: written by the helper.
+    Some(unsafe { bytes.assume_init() })
+}
