@@ -1,0 +1,4 @@
+//! The crate from outside: segments in, exchanges and a balanced ledger out.
+
+mod exchanges;
+mod support;
