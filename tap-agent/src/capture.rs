@@ -9,6 +9,7 @@
 //! Nothing is pinned: when the process ends, however it ends, the kernel detaches the programs.
 
 use std::{
+    io,
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -121,7 +122,8 @@ impl Capture {
             return Ok(());
         }
         match self.counters.remove(&tap.0) {
-            Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
+            Ok(()) => Ok(()),
+            Err(MapError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(source) => Err(CaptureError::map("free the counters of a tap", source)),
         }
     }

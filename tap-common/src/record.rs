@@ -47,7 +47,7 @@ pub struct SegmentRecord {
     pub remote: [u8; 16],
     pub local_port: u16,
     pub remote_port: u16,
-    /// The sequence number of the first payload byte, or of the SYN.
+    /// The sequence number of the SYN, if there is one, otherwise of the first payload byte.
     pub sequence: u32,
     pub payload_len: u32,
     /// Payload bytes that follow this record's in the segment and were left out by the segment cap.

@@ -61,14 +61,16 @@ pub(crate) fn copy(
     let mut flags = segment.flags;
     let mut records = 1;
     while remaining > MAX_RECORD_PAYLOAD && records < MAX_RECORDS_PER_SEGMENT {
-        // The end of the stream comes after the last byte, its beginning before the first.
+        // The end of the stream comes after the last byte, its beginning before the first, and takes a
+        // sequence number.
         record.flags = flags & !(FIN | RST);
+        let beginning = u32::from(flags & SYN) / u32::from(SYN);
         flags &= !SYN;
         set_payload(&mut record, MAX_RECORD_PAYLOAD);
         if !ring.put_full(skb, &record, offset) {
             return Err(Uncopied::Lost { copied: len - remaining });
         }
-        record.sequence = record.sequence.wrapping_add(MAX_RECORD_PAYLOAD);
+        record.sequence = record.sequence.wrapping_add(MAX_RECORD_PAYLOAD + beginning);
         remaining -= MAX_RECORD_PAYLOAD;
         offset += MAX_RECORD_PAYLOAD;
         records += 1;
