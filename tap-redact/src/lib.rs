@@ -2,36 +2,56 @@
 //!
 //! [`Redactor::redact`] is the only constructor of [`Redacted`], and only `Redacted` can be spooled or
 //! sent: the type is the proof that redaction ran.
+//!
+//! It goes through the places of an exchange (target, header fields, cookies, trailers, bodies), finds there
+//! by name what must not leave, and puts a [keyed token](Key) of the same format in its place. Clean bytes pass
+//! as they came, mostly without a copy. A body that is not understood does not pass at all
+//! ([`DropReason`]). What was done is recorded by rule and place, never with a value. Traffic is hostile input:
+//! nothing here panics on it, and time and memory are linear in its length.
 
 #![forbid(unsafe_code)]
 
+mod body;
+mod headers;
+mod json;
+mod key;
+mod names;
+mod pairs;
+mod record;
+mod redactor;
+mod rules;
+mod token;
+mod url;
+
+pub use body::DropReason;
+pub use key::{Key, KeyError, MIN_KEY_BYTES};
+pub use record::Redaction;
+pub use redactor::Redactor;
+pub use rules::{OpaqueBodies, RuleError, Rules, RulesError};
+
 use tap_flow::Exchange;
 
-/// A value that has passed redaction. There is no other way to make one.
+/// A value that has passed redaction. There is no other way to make one:
+///
+/// ```compile_fail,E0451
+/// let redactions = Vec::new();
+/// let forged =
+///     tap_redact::Redacted { value: 1, redactions, request_dropped: None, response_dropped: None };
+/// ```
+///
+/// nor to change one:
+///
+/// ```compile_fail
+/// fn change(redacted: &mut tap_redact::Redacted<tap_flow::Exchange>) {
+///     redacted.get_mut().request = None;
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Redacted<T> {
     value: T,
     redactions: Vec<Redaction>,
-}
-
-/// One rule's effect at one place: never the value.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Redaction {
-    pub rule: String,
-    pub place: String,
-    pub action: String,
-    pub count: u32,
-}
-
-/// Applies a set of rules with one key.
-#[derive(Debug)]
-pub struct Redactor {}
-
-impl Redactor {
-    /// Redacts one exchange.
-    pub fn redact(&self, exchange: Exchange) -> Redacted<Exchange> {
-        Redacted { value: exchange, redactions: Vec::new() }
-    }
+    request_dropped: Option<DropReason>,
+    response_dropped: Option<DropReason>,
 }
 
 impl<T> Redacted<T> {
@@ -48,5 +68,17 @@ impl<T> Redacted<T> {
     /// Takes it apart.
     pub fn into_parts(self) -> (T, Vec<Redaction>) {
         (self.value, self.redactions)
+    }
+}
+
+impl Redacted<Exchange> {
+    /// Why the request's body was dropped, if it was.
+    pub fn request_body_dropped(&self) -> Option<DropReason> {
+        self.request_dropped
+    }
+
+    /// Why the response's body was dropped, if it was.
+    pub fn response_body_dropped(&self) -> Option<DropReason> {
+        self.response_dropped
     }
 }

@@ -1,0 +1,8 @@
+//! Redaction from outside: what goes in, what comes out, what never does.
+
+#![expect(clippy::unwrap_used, reason = "a test panics")]
+
+mod bodies;
+mod heads;
+mod sample;
+mod tokens;
