@@ -3,7 +3,7 @@
 //! A collector that goes away is waited for: the stream continues after the last answer that was printed, so
 //! that nothing is skipped and nothing shown twice.
 
-use std::{io::Write, time::Duration};
+use std::{error::Error as _, io::Write, time::Duration};
 
 use anyhow::Result;
 use futures::{Stream, StreamExt as _};
@@ -64,7 +64,7 @@ pub(super) async fn run(session: Session<'_, impl Write>, arguments: cli::Tail) 
             }
             Err(status) => status,
         };
-        if !(was_connected && matches!(ended.code(), Code::Unavailable | Code::Unknown | Code::Cancelled)) {
+        if !(was_connected && has_gone(&ended)) {
             return Err(explain(&ended, &request.filter));
         }
         if !told {
@@ -76,6 +76,11 @@ pub(super) async fn run(session: Session<'_, impl Write>, arguments: cli::Tail) 
             () = tokio::time::sleep(RETRY) => {}
         }
     }
+}
+
+/// Whether there is nobody to answer any more: the collector says so, or the connection broke.
+fn has_gone(status: &Status) -> bool {
+    status.code() == Code::Unavailable || status.source().is_some()
 }
 
 /// The next answer; the end of a stream that has none is an error like a broken connection.

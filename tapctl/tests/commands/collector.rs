@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use futures::Stream;
+use futures::{Stream, StreamExt as _, stream};
 use tap_proto::v1::{
     AgentLedger, Completeness, Exchange, GetLedgerRequest, GetLedgerResponse, GetRequest, Order,
     Request as HttpRequest, Response as HttpResponse, Role, SearchRequest, SearchResponse, TailRequest,
@@ -43,9 +43,20 @@ pub(crate) struct Served {
     pub(crate) tails: Vec<String>,
 }
 
+impl Served {
+    /// This many exchanges.
+    pub(crate) fn of(count: u16) -> Self {
+        Self { exchanges: (0..count).map(exchange).collect(), ..Self::default() }
+    }
+}
+
 impl Collector {
     pub(crate) async fn start(served: Served) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::start_on("127.0.0.1:0", served).await
+    }
+
+    pub(crate) async fn start_on(address: &str, served: Served) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let state = Arc::new(Mutex::new(served));
         let stop = CancellationToken::new();
@@ -134,25 +145,25 @@ impl CaptureService for Service {
 
     type TailStream = Pin<Box<dyn Stream<Item = Result<TailResponse, Status>> + Send>>;
 
-    /// One exchange an answer; every second answer is followed by the collector going away.
+    /// One exchange an answer, at most two a stream: then the collector goes away, or is silent where there are no more.
     async fn tail(&self, request: Request<TailRequest>) -> Result<Response<Self::TailStream>, Status> {
         let TailRequest { resume_token, .. } = request.into_inner();
         let mut state = self.state.lock().unwrap();
         let start: usize = resume_token.parse().unwrap_or(0);
         state.tails.push(resume_token);
-        let mut answers: Vec<_> = state
-            .exchanges
-            .iter()
-            .cloned()
-            .enumerate()
-            .skip(start)
+        let rest = state.exchanges.iter().cloned().enumerate().skip(start);
+        let answers: Vec<_> = rest
             .take(2)
             .map(|(index, exchange)| {
                 Ok(TailResponse { exchanges: vec![exchange], resume_token: (index + 1).to_string() })
             })
             .collect();
-        answers.push(Err(Status::unavailable("going away")));
-        Ok(Response::new(Box::pin(futures::stream::iter(answers))))
+        let end = if answers.len() < 2 {
+            stream::pending().right_stream()
+        } else {
+            stream::iter([Err(Status::unavailable("going away"))]).left_stream()
+        };
+        Ok(Response::new(Box::pin(stream::iter(answers).chain(end))))
     }
 }
 

@@ -27,7 +27,7 @@ async fn tapctl(collector: &Collector, arguments: &[&str]) -> anyhow::Result<(Ve
 }
 
 async fn ten() -> Collector {
-    Collector::start(Served { exchanges: (0..10).map(exchange).collect(), ..Served::default() }).await
+    Collector::start(Served::of(10)).await
 }
 
 fn json(text: &str) -> serde_json::Value {
@@ -104,6 +104,34 @@ async fn tail_skips_and_repeats_nothing_when_the_collector_goes_away() {
     let (_, followed) = tapctl(&collector, &["tail", "--limit", "5", "-o", "json"]).await.unwrap();
     assert_eq!(paths(&followed), ["/0", "/1", "/2", "/3", "/4"]);
     assert_eq!(collector.served(|served| served.tails.clone()), ["", "2", "4"]);
+}
+
+#[test]
+fn tail_waits_for_a_collector_that_was_killed() {
+    use std::io::BufRead as _;
+
+    let first = tokio::runtime::Runtime::new().unwrap();
+    let collector = first.block_on(Collector::start_on("127.0.0.1:0", Served::of(1)));
+    let address = collector.url.strip_prefix("http://").unwrap().to_owned();
+    let mut tail = program()
+        .args(["tail", "--limit", "2", "-o", "jsonl", "--collector", &collector.url])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = std::io::BufReader::new(tail.stdout.take().unwrap()).lines();
+    assert_eq!(paths(&lines.next().unwrap().unwrap()), ["/0"]);
+
+    first.shutdown_timeout(std::time::Duration::from_secs(5));
+    drop(collector);
+    let second = tokio::runtime::Runtime::new().unwrap();
+    let _collector = second.block_on(Collector::start_on(&address, Served::of(2)));
+    assert_eq!(paths(&lines.next().unwrap().unwrap()), ["/1"]);
+
+    let mut error = String::new();
+    tail.stderr.take().unwrap().read_to_string(&mut error).unwrap();
+    assert!(tail.wait().unwrap().success(), "{error}");
+    assert!(error.contains("waiting") && error.contains("back"), "{error}");
 }
 
 #[tokio::test]
