@@ -3,4 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "a test panics")]
 
 mod examples;
+mod hostile;
+mod implication;
 mod sample;
