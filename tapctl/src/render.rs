@@ -10,7 +10,7 @@ pub(crate) mod unit;
 
 use std::io::{self, IsTerminal as _};
 
-use comfy_table::{Cell, CellAlignment, Table, presets};
+use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use jiff::{Timestamp, tz::TimeZone};
 
 /// How to print for people.
@@ -31,10 +31,13 @@ impl Style {
         Self { width: Table::new().width(), colour: terminal && !no_colour, zone: TimeZone::system() }
     }
 
-    /// A table without lines, as kubectl's.
+    /// A table without lines, as kubectl's, no wider than the terminal.
     fn table(&self) -> Table {
         let mut table = Table::new();
         table.load_preset(presets::NOTHING);
+        if let Some(width) = self.width {
+            table.set_width(width).set_content_arrangement(ContentArrangement::Dynamic);
+        }
         if self.colour {
             table.enforce_styling();
         } else {

@@ -36,7 +36,7 @@ pub(super) async fn run(session: Session<'_, impl Write>, arguments: cli::Search
     pin_mut!(pages);
 
     let rows = Rows::new(&style);
-    let mut whole = SearchResponse::default();
+    let mut list = json::List::new("exchanges");
     let mut found = 0;
     let mut more = false;
     while remaining > 0
@@ -60,12 +60,16 @@ pub(super) async fn run(session: Session<'_, impl Write>, arguments: cli::Search
                     out.write_all(json::line(exchange)?.as_bytes())?;
                 }
             }
-            Output::Json => whole.exchanges.append(&mut exchanges),
+            Output::Json => {
+                for exchange in &exchanges {
+                    out.write_all(list.item(exchange)?.as_bytes())?;
+                }
+            }
         }
         found += kept;
     }
     match output {
-        Output::Json => out.write_all(json::pretty(&whole)?.as_bytes())?,
+        Output::Json => out.write_all(list.end().as_bytes())?,
         Output::Table if found == 0 => eprintln!("nothing matches"),
         Output::Table if more => eprintln!("there are more; --limit 0 shows all"),
         Output::Table | Output::Jsonl => {}

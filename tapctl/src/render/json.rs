@@ -24,7 +24,9 @@ macro_rules! named {
     };
 }
 
-named!(Exchange, SearchResponse, GetLedgerResponse, ReplayReport);
+named!(Exchange, GetLedgerResponse, ReplayReport);
+#[cfg(test)]
+named!(SearchResponse);
 
 /// `message` over several lines.
 pub(crate) fn pretty<M: Named>(message: &M) -> Result<String> {
@@ -36,6 +38,35 @@ pub(crate) fn pretty<M: Named>(message: &M) -> Result<String> {
 pub(crate) fn line<M: Named>(message: &M) -> Result<String> {
     let json = serde_json::to_string(&dynamic(message)?).context("write JSON")?;
     Ok(escape::json(&json) + "\n")
+}
+
+/// Messages of a response's only list, printed one by one as [`pretty`] would print the whole response: its
+/// length is not bounded, so it is never held.
+#[derive(Debug)]
+pub(crate) struct List {
+    field: &'static str,
+    empty: bool,
+}
+
+impl List {
+    /// `field` is the list's name in JSON.
+    pub(crate) fn new(field: &'static str) -> Self {
+        Self { field, empty: true }
+    }
+
+    /// The text of one more message.
+    pub(crate) fn item<M: Named>(&mut self, message: &M) -> Result<String> {
+        let start = if self.empty { format!("{{\n  \"{}\": [", self.field) } else { ",".to_owned() };
+        self.empty = false;
+        // Line feeds inside strings are escaped: all there are belong to the layout.
+        let indented = pretty(message)?.trim_end().replace('\n', "\n    ");
+        Ok(format!("{start}\n    {indented}"))
+    }
+
+    /// The text after the last message.
+    pub(crate) fn end(self) -> &'static str {
+        if self.empty { "{}\n" } else { "\n  ]\n}\n" }
+    }
 }
 
 fn dynamic<M: Named>(message: &M) -> Result<DynamicMessage> {
@@ -62,6 +93,24 @@ mod tests {
         assert_eq!(line(&SearchResponse::default()).unwrap(), "{}\n");
         assert_eq!(line(&GetLedgerResponse::default()).unwrap(), "{}\n");
         assert_eq!(line(&ReplayReport::default()).unwrap(), "{}\n");
+    }
+
+    #[test]
+    fn a_list_reads_like_the_whole_response() {
+        for count in 0..3 {
+            let exchanges: Vec<_> = (0..count)
+                .map(|index| Exchange {
+                    id: format!("line\nfeed {index}"),
+                    request: Some(Request::default()),
+                    ..Exchange::default()
+                })
+                .collect();
+            let mut list = List::new("exchanges");
+            let mut printed: String = exchanges.iter().map(|exchange| list.item(exchange).unwrap()).collect();
+            printed.push_str(list.end());
+            let whole = SearchResponse { exchanges, ..SearchResponse::default() };
+            assert_eq!(printed, pretty(&whole).unwrap());
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Exchanges as rows of a table whose columns keep their width, so that a list may grow page by page.
 
-use comfy_table::{Cell, Color, ColumnConstraint, ContentArrangement, Row, Width};
+use comfy_table::{Cell, Color, ColumnConstraint, Row, Width};
 use tap_proto::v1::{Completeness, Exchange, Role, completeness::State};
 
 use super::{Style, escape, lines, right, unit};
@@ -69,15 +69,7 @@ impl<'a> Rows<'a> {
 
     fn table(&self, rows: impl IntoIterator<Item = Vec<Cell>>) -> String {
         let mut table = self.style.table();
-        match self.style.width {
-            Some(width) => {
-                table.set_width(width).set_content_arrangement(ContentArrangement::Dynamic);
-                table.set_truncation_indicator("…");
-            }
-            None => {
-                table.set_content_arrangement(ContentArrangement::Disabled);
-            }
-        }
+        table.set_truncation_indicator("…");
         for cells in rows {
             let mut row = Row::from(cells);
             if self.style.width.is_some() {
