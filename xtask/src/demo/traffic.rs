@@ -21,7 +21,7 @@ const REFRESH: Duration = Duration::from_millis(100);
 
 /// What is sent one by one: curl's arguments before the URL, and the path.
 fn requests(upload: &str) -> Vec<(Vec<String>, &'static str)> {
-    let order = r#"{"customer": {"name": "Jane Doe", "email": "jane.doe@example.com"}, "card_number": "4111 1111 1111 1111", "items": [{"sku": "A-1", "count": 2}]}"#;
+    let order = r#"{"customer": {"email": "jane.doe@example.com", "phone": "+49 30 1234567"}, "card_number": "4111 1111 1111 1111", "items": [{"sku": "A-1", "count": 2}]}"#;
     let requests: [(&[&str], &str); 13] = [
         (&[], "/files/page.html"),
         (&["--compressed"], "/files/page.txt"),
