@@ -1,0 +1,437 @@
+//! The agent's configuration: raw settings checked once into one struct, all errors together.
+
+mod raw;
+
+use std::{collections::HashSet, fmt, net::SocketAddr, path::PathBuf, time::Duration};
+
+use tap_admin::LogFormat;
+use tap_flow::Limits;
+use tonic::transport::Endpoint;
+
+pub use raw::{
+    AdminSettings, LimitSettings, LogSettings, Quantity, RedactionSettings, RingSettings, Settings,
+    SpoolSettings, TargetSettings,
+};
+
+/// Where a collector listens unless told otherwise.
+pub const DEFAULT_COLLECTOR: &str = "http://127.0.0.1:7070";
+const DEFAULT_ADMIN: &str = "127.0.0.1:7072";
+const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+
+/// Half a second of 32 MiB/s for each ring: the reader comes round every few milliseconds, but may be preempted.
+const DEFAULT_RING_BYTES: u64 = 16 * MIB;
+/// A GSO segment as large as it gets without BIG TCP.
+const DEFAULT_SEGMENT_BYTES: u64 = 64 * KIB;
+/// A minute of 1 MiB/s; with the rings it stays below what the agent may use.
+const DEFAULT_SPOOL_BYTES: u64 = 64 * MIB;
+/// Reassembly buffers of all rings together.
+const DEFAULT_TOTAL_BYTES: u64 = 64 * MIB;
+
+/// Two bodies and two heads of an exchange must fit into one message: see `batch::MAX_EXCHANGE_BYTES`.
+const MAX_BODY_BYTES: u64 = MIB;
+const MAX_HEAD_BYTES: u64 = 256 * KIB;
+/// More rings than this have no more readers than CPUs.
+const MAX_RINGS: usize = 64;
+
+/// A valid configuration. Holds no secret: keys stay in their files until they are used.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub agent: String,
+    pub collector: Collector,
+    pub targets: Vec<TargetConfig>,
+    pub rings: RingConfig,
+    pub limits: Limits,
+    pub redaction: RedactionSettings,
+    pub spool_bytes: usize,
+    /// `None`: no admin port.
+    pub admin: Option<SocketAddr>,
+    pub log: LogConfig,
+    pub drain_timeout: Duration,
+}
+
+/// The collector's address.
+#[derive(Clone)]
+pub struct Collector(pub Endpoint);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TargetConfig {
+    pub name: String,
+    pub selector: Selector,
+    pub ports: PortFilter,
+    /// The systemd unit or command, where known.
+    pub workload: String,
+}
+
+/// How a target is found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Selector {
+    /// Absolute below the cgroup2 mount, or from its root.
+    Cgroup(PathBuf),
+    SystemdUnit(String),
+    Pid(u32),
+}
+
+/// Which connections of a target are captured: those with a listed port at either end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PortFilter {
+    All,
+    Only(Vec<u16>),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RingConfig {
+    pub count: usize,
+    /// Of each: a power of two, and of the page size.
+    pub bytes: usize,
+    pub segment_bytes: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    pub filter: String,
+    pub format: LogFormat,
+}
+
+/// Everything that is wrong with the settings, each with the setting's name.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .0.join("\n"))]
+pub struct ConfigErrors(pub Vec<String>);
+
+impl Config {
+    /// Checks settings. `host` is the name of this host.
+    pub fn new(settings: Settings, host: &str) -> Result<Self, ConfigErrors> {
+        let Settings {
+            agent,
+            collector,
+            targets,
+            rings,
+            limits,
+            redaction,
+            spool,
+            admin,
+            log,
+            drain_timeout,
+        } = settings;
+        let mut errors = Errors::default();
+        let rings = ring_config(&rings, &mut errors);
+        let config = Self {
+            agent: errors.check("agent", agent_name(agent.as_deref().unwrap_or(host))),
+            collector: errors
+                .check("collector", collector_endpoint(collector.as_deref().unwrap_or(DEFAULT_COLLECTOR))),
+            targets: target_configs(targets, &mut errors),
+            limits: limits_of(&limits, rings.count, &mut errors),
+            rings,
+            redaction: redaction_config(redaction, &mut errors),
+            spool_bytes: errors.bytes("spool.bytes", spool.bytes.as_ref(), DEFAULT_SPOOL_BYTES, MIB, GIB)
+                as usize,
+            admin: errors
+                .check("admin.listen", admin_address(admin.listen.as_deref().unwrap_or(DEFAULT_ADMIN))),
+            log: log_config(log, &mut errors),
+            drain_timeout: errors.duration("drain_timeout", drain_timeout.as_deref(), DEFAULT_DRAIN_TIMEOUT),
+        };
+        if errors.0.is_empty() { Ok(config) } else { Err(ConfigErrors(errors.0)) }
+    }
+}
+
+impl Default for Collector {
+    fn default() -> Self {
+        Self(Endpoint::from_static(DEFAULT_COLLECTOR))
+    }
+}
+
+impl fmt::Debug for Collector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.uri().fmt(f)
+    }
+}
+
+/// Collects what is wrong while the rest is checked.
+#[derive(Debug, Default)]
+struct Errors(Vec<String>);
+
+impl Errors {
+    fn add(&mut self, setting: &str, problem: impl fmt::Display) {
+        self.0.push(format!("{setting}: {problem}"));
+    }
+
+    /// The value, or a stand-in that nobody will see: there is an error.
+    fn check<T: Default>(&mut self, setting: &str, result: Result<T, String>) -> T {
+        result.unwrap_or_else(|problem| {
+            self.add(setting, problem);
+            T::default()
+        })
+    }
+
+    fn bytes(&mut self, setting: &str, quantity: Option<&Quantity>, default: u64, min: u64, max: u64) -> u64 {
+        let bytes = quantity.map_or(Ok(default), Quantity::bytes).and_then(|bytes| {
+            if (min..=max).contains(&bytes) {
+                Ok(bytes)
+            } else {
+                Err(format!("must be {min} to {max} bytes, is {bytes}"))
+            }
+        });
+        self.check(setting, bytes)
+    }
+
+    fn duration(&mut self, setting: &str, text: Option<&str>, default: Duration) -> Duration {
+        let duration = text.map_or(Ok(default), |text| {
+            humantime::parse_duration(text)
+                .map_err(|error| format!("{text:?} is no duration such as 10s: {error}"))
+        });
+        self.check(setting, duration)
+    }
+}
+
+fn agent_name(name: &str) -> Result<String, String> {
+    if name.is_empty() || name.len() > 253 || name.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        return Err(format!("must be 1 to 253 characters without white space, is {name:?}"));
+    }
+    Ok(name.to_owned())
+}
+
+fn collector_endpoint(url: &str) -> Result<Collector, String> {
+    let parsed = url::Url::parse(url)
+        .map_err(|error| format!("{url:?} is no URL such as {DEFAULT_COLLECTOR}: {error}"))?;
+    if parsed.scheme() != "http" {
+        return Err(format!("must begin with http:// (TLS is not supported yet), is {:?}", parsed.scheme()));
+    }
+    if !parsed.username().is_empty() || parsed.password().is_some() {
+        return Err("must not hold a user name or password".to_owned());
+    }
+    if parsed.path() != "/" || parsed.query().is_some() {
+        return Err("must be scheme, host and port alone".to_owned());
+    }
+    Endpoint::from_shared(url.to_owned()).map(Collector).map_err(|error| error.to_string())
+}
+
+fn admin_address(listen: &str) -> Result<Option<SocketAddr>, String> {
+    if listen == "off" {
+        return Ok(None);
+    }
+    listen
+        .parse()
+        .map(Some)
+        .map_err(|_| format!("must be address:port such as {DEFAULT_ADMIN}, or off; is {listen:?}"))
+}
+
+fn log_config(log: LogSettings, errors: &mut Errors) -> LogConfig {
+    let LogSettings { filter, format } = log;
+    LogConfig {
+        filter: filter.unwrap_or_else(|| "info".to_owned()),
+        format: errors.check(
+            "log.format",
+            format.map_or(Ok(LogFormat::Text), |format| {
+                format.parse().map_err(|_| format!("must be text or json, is {format:?}"))
+            }),
+        ),
+    }
+}
+
+fn ring_config(rings: &RingSettings, errors: &mut Errors) -> RingConfig {
+    let RingSettings { count, bytes, segment_bytes } = rings;
+    // One reader keeps up with more than one CPU's traffic; more rings than that cost memory.
+    let count = count
+        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |cpus| cpus.get().div_ceil(4)));
+    if !(1..=MAX_RINGS).contains(&count) {
+        errors.add("rings.count", format_args!("must be 1 to {MAX_RINGS}, is {count}"));
+    }
+    let bytes = errors.bytes("rings.bytes", bytes.as_ref(), DEFAULT_RING_BYTES, 4 * KIB, GIB);
+    if bytes != 0 && !bytes.is_power_of_two() {
+        errors.add("rings.bytes", format_args!("must be a power of two, is {bytes}"));
+    }
+    let segment_bytes =
+        errors.bytes("rings.segment_bytes", segment_bytes.as_ref(), DEFAULT_SEGMENT_BYTES, 256, MIB) as u32;
+    RingConfig { count, bytes: bytes as usize, segment_bytes }
+}
+
+fn limits_of(limits: &LimitSettings, rings: usize, errors: &mut Errors) -> Limits {
+    let LimitSettings { body_bytes, head_bytes, total_bytes, flows, idle } = limits;
+    let default = Limits::default();
+    let total = DEFAULT_TOTAL_BYTES / rings.max(1) as u64;
+    let idle = errors.duration("limits.idle", idle.as_deref(), Duration::from_nanos(default.idle_ns));
+    let flows = flows.unwrap_or(default.flows);
+    if flows == 0 {
+        errors.add("limits.flows", "must be at least 1");
+    }
+    Limits {
+        body_bytes: errors.bytes(
+            "limits.body_bytes",
+            body_bytes.as_ref(),
+            default.body_bytes as u64,
+            0,
+            MAX_BODY_BYTES,
+        ) as usize,
+        head_bytes: errors.bytes(
+            "limits.head_bytes",
+            head_bytes.as_ref(),
+            default.head_bytes as u64,
+            KIB,
+            MAX_HEAD_BYTES,
+        ) as usize,
+        total_bytes: errors.bytes("limits.total_bytes", total_bytes.as_ref(), total, MIB, GIB) as usize,
+        flows,
+        idle_ns: u64::try_from(idle.as_nanos()).unwrap_or(u64::MAX),
+        ..default
+    }
+}
+
+fn redaction_config(redaction: RedactionSettings, errors: &mut Errors) -> RedactionSettings {
+    if let Some(path) = &redaction.key_file
+        && let Err(error) = std::fs::metadata(path)
+    {
+        errors.add("redaction.key_file", format_args!("{}: {error}", path.display()));
+    }
+    redaction
+}
+
+fn target_configs(targets: Vec<TargetSettings>, errors: &mut Errors) -> Vec<TargetConfig> {
+    if targets.is_empty() {
+        errors.add("targets", "name at least one, with a cgroup, systemd_unit or pid");
+    }
+    let mut names = HashSet::new();
+    let mut configs = Vec::new();
+    for (index, target) in targets.into_iter().enumerate() {
+        let setting = format!("targets[{index}]");
+        let TargetSettings { name, cgroup, systemd_unit, pid, ports } = target;
+        if name.is_empty() || name.len() > 253 || name.chars().any(char::is_control) {
+            errors.add(&format!("{setting}.name"), "must be 1 to 253 characters");
+        } else if !names.insert(name.clone()) {
+            errors.add(&format!("{setting}.name"), format_args!("{name:?} is the name of another target"));
+        }
+        let selector = match (cgroup, systemd_unit, pid) {
+            (Some(path), None, None) => Some(Selector::Cgroup(path)),
+            (None, Some(unit), None) if unit.is_empty() || unit.contains('/') => {
+                errors.add(&format!("{setting}.systemd_unit"), format_args!("{unit:?} is no unit's name"));
+                None
+            }
+            (None, Some(unit), None) => Some(Selector::SystemdUnit(unit)),
+            (None, None, Some(pid)) => Some(Selector::Pid(pid)),
+            _ => {
+                errors.add(&setting, "must have exactly one of cgroup, systemd_unit and pid");
+                None
+            }
+        };
+        let mut filter = Vec::new();
+        for port in ports {
+            match u16::try_from(port) {
+                Ok(port) if port != 0 => filter.push(port),
+                _ => errors.add(&format!("{setting}.ports"), format_args!("must be 1 to 65535, is {port}")),
+            }
+        }
+        let ports = if filter.is_empty() { PortFilter::All } else { PortFilter::Only(filter) };
+        configs.extend(selector.map(|selector| {
+            let workload = match &selector {
+                Selector::SystemdUnit(unit) => unit.clone(),
+                Selector::Cgroup(_) | Selector::Pid(_) => String::new(),
+            };
+            TargetConfig { name, selector, ports, workload }
+        }));
+    }
+    configs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(yaml: &str) -> Result<Config, ConfigErrors> {
+        Config::new(serde_yaml_ng::from_str(yaml).unwrap(), "host")
+    }
+
+    #[test]
+    fn a_target_is_enough() {
+        let config = parse("targets: [{name: web, systemd_unit: nginx}]").unwrap();
+        assert_eq!(config.agent, "host");
+        assert_eq!(config.collector.0.uri().to_string(), format!("{DEFAULT_COLLECTOR}/"));
+        assert_eq!(config.targets[0].selector, Selector::SystemdUnit("nginx".to_owned()));
+        assert_eq!(config.targets[0].ports, PortFilter::All);
+        assert_eq!(config.drain_timeout, Duration::from_secs(10));
+    }
+
+    #[test]
+    fn everything_can_be_set() {
+        let config = parse(
+            "agent: node-1
+collector: http://collector:1234
+targets:
+  - {name: a, cgroup: /a.slice, ports: [80, 8080]}
+  - {name: b, pid: 17}
+rings: {count: 3, bytes: 1MiB, segment_bytes: 4096}
+limits: {body_bytes: 1KiB, head_bytes: 2KiB, total_bytes: 8MiB, flows: 9, idle: 5s}
+redaction: {headers: [x-secret], query: [q], fields: [f]}
+spool: {bytes: 2MiB}
+admin: {listen: off}
+log: {filter: debug, format: json}
+drain_timeout: 250ms
+",
+        )
+        .unwrap();
+        assert_eq!(config.targets[0].ports, PortFilter::Only(vec![80, 8080]));
+        assert_eq!(config.rings, RingConfig { count: 3, bytes: 1 << 20, segment_bytes: 4096 });
+        assert_eq!((config.limits.body_bytes, config.limits.flows), (1024, 9));
+        assert_eq!(config.limits.idle_ns, 5_000_000_000);
+        assert_eq!(config.spool_bytes, 2 << 20);
+        assert_eq!(config.admin, None);
+        assert_eq!(config.drain_timeout, Duration::from_millis(250));
+    }
+
+    #[test]
+    fn all_errors_come_together() {
+        let errors = parse(
+            "agent: 'a b'
+collector: https://x
+targets:
+  - {name: a, cgroup: /a, pid: 1}
+  - {name: a, pid: 2, ports: [0, 70000]}
+rings: {count: 0, bytes: 5000}
+limits: {body_bytes: 1GiB, idle: soon}
+redaction: {key_file: /no/such/key}
+spool: {bytes: lots}
+admin: {listen: here}
+log: {format: xml}
+drain_timeout: '1'
+",
+        )
+        .unwrap_err()
+        .0;
+        for setting in [
+            "agent:",
+            "collector:",
+            "targets[0]:",
+            "targets[1].name:",
+            "targets[1].ports: must be 1 to 65535, is 0",
+            "targets[1].ports: must be 1 to 65535, is 70000",
+            "rings.count:",
+            "rings.bytes:",
+            "limits.body_bytes:",
+            "limits.idle:",
+            "redaction.key_file:",
+            "spool.bytes:",
+            "admin.listen:",
+            "log.format:",
+            "drain_timeout:",
+        ] {
+            assert_eq!(
+                errors.iter().filter(|error| error.starts_with(setting)).count(),
+                1,
+                "{setting} in {errors:#?}"
+            );
+        }
+        assert_eq!(errors.len(), 15, "{errors:#?}");
+    }
+
+    #[test]
+    fn no_targets_is_an_error() {
+        assert_eq!(parse("{}").unwrap_err().0.len(), 1);
+    }
+
+    #[test]
+    fn credentials_do_not_belong_into_the_url() {
+        let errors = parse("{collector: 'http://me:secret@host', targets: [{name: a, pid: 1}]}").unwrap_err();
+        assert!(!errors.to_string().contains("secret"), "{errors}");
+    }
+}

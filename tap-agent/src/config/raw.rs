@@ -1,0 +1,146 @@
+//! Settings as users write them, in a file or as flags; nothing is checked here but the shape.
+
+use std::{fmt, path::PathBuf};
+
+use serde::Deserialize;
+
+/// The settings file. Flags of the same name override it.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// The agent's name, unique among the agents of a table. Default: the host's name.
+    pub agent: Option<String>,
+    /// Where to send: `http://host:port`.
+    pub collector: Option<String>,
+    #[serde(default)]
+    pub targets: Vec<TargetSettings>,
+    #[serde(default)]
+    pub rings: RingSettings,
+    #[serde(default)]
+    pub limits: LimitSettings,
+    #[serde(default)]
+    pub redaction: RedactionSettings,
+    #[serde(default)]
+    pub spool: SpoolSettings,
+    #[serde(default)]
+    pub admin: AdminSettings,
+    #[serde(default)]
+    pub log: LogSettings,
+    /// How long to wait at the end for the collector, e.g. `10s`.
+    pub drain_timeout: Option<String>,
+}
+
+/// What to tap: exactly one of `cgroup`, `systemd_unit` and `pid`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TargetSettings {
+    pub name: String,
+    pub cgroup: Option<PathBuf>,
+    pub systemd_unit: Option<String>,
+    pub pid: Option<u32>,
+    /// Only connections with one of these at either end. Default: all.
+    #[serde(default)]
+    pub ports: Vec<u32>,
+}
+
+/// The rings between kernel and agent.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RingSettings {
+    pub count: Option<usize>,
+    /// Of each ring.
+    pub bytes: Option<Quantity>,
+    /// Copied of a segment at most.
+    pub segment_bytes: Option<Quantity>,
+}
+
+/// What reassembly keeps.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LimitSettings {
+    /// Of each body.
+    pub body_bytes: Option<Quantity>,
+    /// Of each head.
+    pub head_bytes: Option<Quantity>,
+    /// Of all connections together, for each ring.
+    pub total_bytes: Option<Quantity>,
+    /// Connections, for each ring.
+    pub flows: Option<usize>,
+    /// Silence after which a connection is given up, e.g. `2m`.
+    pub idle: Option<String>,
+}
+
+/// What redaction replaces beside its safe defaults.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RedactionSettings {
+    /// A file with the key of the tokens. Default: a random key for each run.
+    pub key_file: Option<PathBuf>,
+    /// Header names.
+    #[serde(default)]
+    pub headers: Vec<String>,
+    /// Names of query parameters.
+    #[serde(default)]
+    pub query: Vec<String>,
+    /// Names of fields of JSON and form bodies.
+    #[serde(default)]
+    pub fields: Vec<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SpoolSettings {
+    /// Of encoded exchanges, kept until the collector has stored them.
+    pub bytes: Option<Quantity>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdminSettings {
+    /// Address and port; `off` for none.
+    pub listen: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogSettings {
+    /// As in `RUST_LOG`: `info`, `tap_agent=debug,warn`.
+    pub filter: Option<String>,
+    /// `text` or `json`.
+    pub format: Option<String>,
+}
+
+/// A number of bytes: `65536`, `64KiB`, `1 MB`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(untagged)]
+pub enum Quantity {
+    Number(u64),
+    Text(String),
+}
+
+impl Quantity {
+    pub(super) fn bytes(&self) -> Result<u64, String> {
+        match self {
+            Self::Number(bytes) => Ok(*bytes),
+            Self::Text(text) => text
+                .parse()
+                .map(|bytesize::ByteSize(bytes)| bytes)
+                .map_err(|_| format!("{text:?} is no number of bytes, e.g. 64KiB")),
+        }
+    }
+}
+
+impl From<&str> for Quantity {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+impl fmt::Display for Quantity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(bytes) => bytes.fmt(f),
+            Self::Text(text) => text.fmt(f),
+        }
+    }
+}

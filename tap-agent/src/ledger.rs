@@ -1,0 +1,280 @@
+//! Accounts for everything seen: gathers the counters of every stage into the ledger of the wire contract.
+//!
+//! Nothing here is a remainder: each stage counts what it took, passed on, holds and lost, and the identities
+//! of `ledger.proto` hold because the stages count right. The one difference taken is what is still in the rings: copied
+//! by the kernel and not yet read. Stages are read from the end of the path to its beginning, so that under traffic
+//! a ledger may show more seen than accounted for, never the reverse. docs/ledger.md explains stages and reasons.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard},
+    time::SystemTime,
+};
+
+use tap_flow::{FlowStats, TapId};
+use tap_proto::v1;
+
+use crate::{
+    amount::Amount,
+    registry::{Registry, TargetKey},
+    spool::Spool,
+};
+
+/// The stages of the path at which something can be lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Stage {
+    Kernel,
+    Ring,
+    Assembly,
+    Redaction,
+    Spool,
+}
+
+/// What was lost, where and why. The reason is a word of docs/ledger.md.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Reason {
+    pub stage: Stage,
+    pub word: &'static str,
+}
+
+/// Losses by reason.
+pub type Losses = HashMap<Reason, Amount>;
+
+/// What the kernel programs counted for one tap.
+#[derive(Clone, Debug, Default)]
+pub struct KernelAmounts {
+    pub seen: Amount,
+    /// Put into a ring.
+    pub copied: Amount,
+    pub losses: Losses,
+}
+
+/// Where the kernel's counters are read. A tap that was never attached has none.
+pub trait KernelLedger: Send + Sync {
+    fn amounts(&self, tap: TapId) -> Option<KernelAmounts>;
+}
+
+/// What one ring's thread counted for one tap.
+#[derive(Clone, Debug, Default)]
+pub struct TapProgress {
+    /// Of reassembly, which takes everything that is read from the ring.
+    pub flow: FlowStats,
+    /// Of the stages after reassembly.
+    pub losses: Losses,
+}
+
+/// What one ring's thread shows of itself; the thread writes, the ledger reads.
+#[derive(Debug, Default)]
+pub struct RingProgress {
+    state: Mutex<RingState>,
+}
+
+#[derive(Debug, Default)]
+pub struct RingState {
+    pub taps: HashMap<TapId, TapProgress>,
+    /// In the batch that is still open.
+    pub batched: Vec<(TargetKey, Amount)>,
+}
+
+/// All counters of one run of the agent.
+pub struct Ledger {
+    agent: String,
+    epoch: u64,
+    registry: Arc<Registry>,
+    kernel: Arc<dyn KernelLedger>,
+    rings: Vec<Arc<RingProgress>>,
+    spool: Arc<Spool>,
+}
+
+/// The account of one target.
+#[derive(Clone, Debug, Default)]
+pub struct Account {
+    pub name: String,
+    pub seen: Amount,
+    pub assembled: Amount,
+    pub stored: Amount,
+    pub pending: Amount,
+    pub losses: Losses,
+    pub flows: FlowCounts,
+}
+
+/// What a target's connections were. Not part of the account: they hold what is seen, whatever becomes of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FlowCounts {
+    pub all: u64,
+    pub tls: u64,
+    pub http2: u64,
+    pub other: u64,
+    /// Holes in the byte streams that were given up.
+    pub gaps: u64,
+    pub gap_bytes: u64,
+}
+
+impl KernelAmounts {
+    pub fn add(&mut self, other: Self) {
+        let Self { seen, copied, losses } = other;
+        self.seen += seen;
+        self.copied += copied;
+        for (reason, amount) in losses {
+            *self.losses.entry(reason).or_default() += amount;
+        }
+    }
+}
+
+impl Stage {
+    /// The word of the wire contract.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Kernel => "kernel",
+            Self::Ring => "ring",
+            Self::Assembly => "assembly",
+            Self::Redaction => "redaction",
+            Self::Spool => "spool",
+        }
+    }
+}
+
+impl RingProgress {
+    pub fn lock(&self) -> MutexGuard<'_, RingState> {
+        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl Ledger {
+    pub fn new(
+        agent: &str,
+        epoch: u64,
+        registry: Arc<Registry>,
+        kernel: Arc<dyn KernelLedger>,
+        rings: Vec<Arc<RingProgress>>,
+        spool: Arc<Spool>,
+    ) -> Self {
+        Self { agent: agent.to_owned(), epoch, registry, kernel, rings, spool }
+    }
+
+    pub fn agent(&self) -> &str {
+        &self.agent
+    }
+
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// The accounts of all targets, in the order in which they were configured.
+    pub fn accounts(&self) -> Vec<Account> {
+        self.registry.targets().iter().map(|target| self.account(target.key, &target.name)).collect()
+    }
+
+    /// The ledger at this instant; `is_final` where nothing can change any more.
+    pub fn message(&self, is_final: bool) -> v1::Ledger {
+        v1::Ledger {
+            agent: self.agent.clone(),
+            epoch: self.epoch,
+            time: Some(SystemTime::now().into()),
+            r#final: is_final,
+            targets: self.accounts().into_iter().map(Into::into).collect(),
+        }
+    }
+
+    fn account(&self, key: TargetKey, name: &str) -> Account {
+        let spool = self.spool.totals(key);
+        let mut account = Account {
+            name: name.to_owned(),
+            stored: spool.stored,
+            pending: spool.pending,
+            ..Account::default()
+        };
+        account.lose(Reason { stage: Stage::Spool, word: "full" }, spool.dropped);
+
+        let taps = self.registry.taps(key);
+        let mut read_bytes = 0;
+        for ring in &self.rings {
+            let state = ring.lock();
+            account.pending +=
+                state.batched.iter().filter(|(owner, _)| *owner == key).map(|(_, amount)| *amount).sum();
+            for progress in taps.iter().filter_map(|tap| state.taps.get(tap)) {
+                let TapProgress { flow, losses } = progress;
+                read_bytes += flow.bytes_in;
+                account.take_flow(flow);
+                losses.iter().for_each(|(reason, amount)| account.lose(*reason, *amount));
+            }
+        }
+
+        let mut copied = Amount::ZERO;
+        for kernel in taps.iter().filter_map(|tap| self.kernel.amounts(*tap)) {
+            account.seen += kernel.seen;
+            copied += kernel.copied;
+            kernel.losses.iter().for_each(|(reason, amount)| account.lose(*reason, *amount));
+        }
+        account.pending += Amount::of_bytes(copied.bytes.saturating_sub(read_bytes));
+        account
+    }
+}
+
+impl Account {
+    fn take_flow(&mut self, flow: &FlowStats) {
+        self.assembled += Amount { exchanges: flow.exchanges, bytes: flow.bytes_in_exchanges, segments: 0 };
+        self.pending += Amount::of_bytes(flow.bytes_buffered);
+        self.lose(
+            Reason { stage: Stage::Assembly, word: "duplicate" },
+            Amount::of_bytes(flow.bytes_duplicate),
+        );
+        for (reason, bytes) in flow.discarded() {
+            self.lose(Reason { stage: Stage::Assembly, word: reason.as_str() }, Amount::of_bytes(bytes));
+        }
+        self.flows.all += flow.flows;
+        self.flows.tls += flow.flows_tls;
+        self.flows.http2 += flow.flows_http2;
+        self.flows.other += flow.flows_other;
+        self.flows.gaps += flow.gaps;
+        self.flows.gap_bytes += flow.gap_bytes;
+    }
+
+    fn lose(&mut self, reason: Reason, amount: Amount) {
+        if !amount.is_zero() {
+            *self.losses.entry(reason).or_default() += amount;
+        }
+    }
+
+    /// What is missing from the ledger's two identities: bytes and exchanges, both zero at rest.
+    pub fn imbalance(&self) -> (i128, i128) {
+        let accounted = self.stored + self.pending + self.losses.values().copied().sum();
+        (
+            i128::from(self.seen.bytes) - i128::from(accounted.bytes),
+            i128::from(self.assembled.exchanges) - i128::from(accounted.exchanges),
+        )
+    }
+}
+
+impl From<Account> for v1::TargetLedger {
+    fn from(account: Account) -> Self {
+        let Account { name, seen, assembled, stored, pending, losses, flows: _ } = account;
+        let mut losses: Vec<_> = losses.into_iter().collect();
+        losses.sort_unstable_by_key(|(reason, _)| *reason);
+        Self {
+            target: name,
+            seen: Some(seen.into()),
+            assembled: Some(assembled.into()),
+            stored: Some(stored.into()),
+            pending: Some(pending.into()),
+            losses: losses
+                .into_iter()
+                .map(|(Reason { stage, word }, amount)| v1::Loss {
+                    stage: stage.as_str().to_owned(),
+                    reason: word.to_owned(),
+                    amount: Some(amount.into()),
+                })
+                .collect(),
+        }
+    }
+}
+
+impl fmt::Debug for Ledger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ledger")
+            .field("agent", &self.agent)
+            .field("epoch", &self.epoch)
+            .finish_non_exhaustive()
+    }
+}
