@@ -4,5 +4,6 @@
 
 mod bodies;
 mod heads;
+mod planted;
 mod sample;
 mod tokens;
