@@ -10,7 +10,7 @@ use crate::render::Style;
 
 /// Search, follow and replay the HTTP exchanges that Podtap captured.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "tapctl", version, max_term_width = 110, subcommand_required = true)]
+#[command(name = "tapctl", version, subcommand_required = true)]
 #[command(after_help = "A FILTER is a CEL condition over an exchange, for example:
   request.method == \"POST\" && request.path.startsWith(\"/cart\") && response.status >= 500
 docs/expressions.md lists its variables.")]
