@@ -1,21 +1,71 @@
-//! The table of exchanges, a Delta Lake table on an `object_store` URL.
+//! The table of exchanges: a Delta Lake table on an `object_store` URL, `file://` or `s3://`.
+//!
+//! Everything durable is here, so that a collector can die at any moment and any number of them can serve one
+//! table. Nothing is agreed on outside the table: its log is the only truth (`log`), an agent's batch and the
+//! mark that keeps it from being appended again are one commit, and a reader works on one version (`view`).
+//!
+//! - `<url>/exchanges`: the table, one row per exchange; `docs/table.md` is its contract (`schema`, `columns`).
+//! - `<url>/ledger`: the newest ledger of every agent's epoch (`ledger`).
+//!
+//! Searches go through the table in the order of time, as far as the page needs (`scan`, `search`); tails go
+//! through its log (`tail`). A store keeps nothing that it could not read again.
 
 #![forbid(unsafe_code)]
 
-use std::{pin::Pin, time::SystemTime};
+mod append;
+mod columns;
+mod data_file;
+mod error;
+mod ledger;
+mod location;
+mod log;
+mod maintenance;
+mod open_file;
+mod predicate;
+mod scan;
+mod schema;
+mod search;
+mod tail;
+mod view;
 
+use std::{
+    collections::VecDeque,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::SystemTime,
+};
+
+use deltalake::{DeltaTable, TableProperty, kernel::transaction::CommitProperties};
 use futures::Stream;
+use object_store::ObjectStore;
 use tap_expr::Condition;
 use tap_proto::v1::{AgentLedger, Batch, Exchange, Ledger, Order};
+use tokio::sync::watch;
 use url::Url;
-
-mod error;
 
 pub use error::{Cause, StoreError};
 
+use crate::{location::Location, log::Follower, view::View};
+
 /// The table. Cheap to clone; every method works on any replica at any time.
 #[derive(Clone, Debug)]
-pub struct Store {}
+pub struct Store(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    location: Location,
+    read_only: bool,
+    /// Held for as long as the log is read or a commit is put.
+    follower: tokio::sync::Mutex<Follower>,
+    /// Held for a whole append: two appends of one process would only be in each other's way.
+    appending: tokio::sync::Mutex<()>,
+    maintaining: Arc<tokio::sync::Mutex<()>>,
+    /// The newest view that this process knows; wakes the tails.
+    views: watch::Sender<Arc<View>>,
+    /// Views that searches page through, the oldest first.
+    pinned: Mutex<VecDeque<Arc<View>>>,
+    newest_ledgers: Mutex<ledger::Newest>,
+}
 
 /// One run of one agent.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -28,12 +78,15 @@ pub struct AgentEpoch {
 #[derive(Debug)]
 pub struct Query {
     pub condition: Condition,
+    /// start <= time < end.
     pub start: Option<SystemTime>,
     pub end: Option<SystemTime>,
     pub order: Order,
+    /// At most this many on a page; a page also ends before 3 MiB of exchanges, unless the first is larger.
     pub page_size: usize,
+    /// From the page before, with the rest of the query unchanged, but for `page_size`.
     pub page_token: Option<String>,
-    /// Leave headers, trailers and bodies out.
+    /// Leave headers, trailers and the bodies' content out; their sizes stay.
     pub summary: bool,
 }
 
@@ -51,55 +104,172 @@ pub struct TailPage {
     pub resume_token: String,
 }
 
+/// Ends with its first error.
 pub type TailStream = Pin<Box<dyn Stream<Item = Result<TailPage, StoreError>> + Send>>;
 
 impl Store {
     /// Opens the table, and creates it where there is none.
-    pub async fn open(_url: &Url) -> Result<Self, StoreError> {
-        Ok(Self {})
+    pub async fn open(url: &Url) -> Result<Self, StoreError> {
+        let location = Location::new(url, true)?;
+        if !location.has_table().await?
+            && let Err(source) = create(&location).await
+        {
+            // Another process may have been first.
+            if !location.has_table().await? {
+                return Err(StoreError::Open { url: url.clone(), source });
+            }
+        }
+        Self::follow(location, false).await
     }
 
     /// Opens a table that exists, for reading: needs no right but to list and get.
-    pub async fn open_read_only(_url: &Url) -> Result<Self, StoreError> {
-        Ok(Self {})
+    pub async fn open_read_only(url: &Url) -> Result<Self, StoreError> {
+        let location = Location::new(url, false)?;
+        if !location.has_table().await? {
+            return Err(StoreError::NoTable { url: url.clone() });
+        }
+        Self::follow(location, true).await
+    }
+
+    async fn follow(location: Location, read_only: bool) -> Result<Self, StoreError> {
+        let follower = Follower::open(location.clone()).await?;
+        let (views, _) = watch::channel(Arc::clone(follower.view()));
+        Ok(Self(Arc::new(Inner {
+            location,
+            read_only,
+            follower: tokio::sync::Mutex::new(follower),
+            appending: tokio::sync::Mutex::new(()),
+            maintaining: Arc::default(),
+            views,
+            pinned: Mutex::default(),
+            newest_ledgers: Mutex::default(),
+        })))
     }
 
     /// Commits the batches and their agents' high-water marks in one commit. Durable when this returns.
-    /// Batches at or below their agent's mark are left out: they are in the table.
-    pub async fn append(&self, _batches: Vec<(AgentEpoch, Batch)>) -> Result<(), StoreError> {
-        Ok(())
+    /// Batches at or below their agent's mark are left out: they are in the table. After an error the batches
+    /// can be appended again, whatever became of them.
+    ///
+    /// Sets `agent`, `epoch` and `sequence` of the exchanges.
+    pub async fn append(&self, batches: Vec<(AgentEpoch, Batch)>) -> Result<(), StoreError> {
+        self.writable()?;
+        append::append(self, batches).await
     }
 
     /// The highest sequence of this epoch in the table; 0 for none.
-    pub async fn durable_sequence(&self, _agent: &AgentEpoch) -> Result<u64, StoreError> {
-        Ok(0)
+    pub async fn durable_sequence(&self, agent: &AgentEpoch) -> Result<u64, StoreError> {
+        let mut follower = self.follower().await;
+        follower.catch_up().await?;
+        self.publish(&follower);
+        follower.mark(agent).await
     }
 
-    pub async fn search(&self, _query: Query) -> Result<Page, StoreError> {
-        Ok(Page { exchanges: Vec::new(), next_page_token: None })
+    /// One page of the exchanges that match, in the order of (time, id).
+    pub async fn search(&self, query: Query) -> Result<Page, StoreError> {
+        search::search(self, query).await
     }
 
-    pub async fn get(&self, _id: &str) -> Result<Option<Exchange>, StoreError> {
-        Ok(None)
+    /// The exchange of that id; `None` where there is none.
+    pub async fn get(&self, id: &str) -> Result<Option<Exchange>, StoreError> {
+        search::get(self, id).await
     }
 
     /// The exchanges of every commit after `resume_token`, or from now on.
     pub async fn tail(
         &self,
-        _condition: Condition,
-        _resume_token: Option<String>,
-        _summary: bool,
+        condition: Condition,
+        resume_token: Option<String>,
+        summary: bool,
     ) -> Result<TailStream, StoreError> {
-        Ok(Box::pin(futures::stream::pending()))
+        tail::tail(self, condition, resume_token, summary).await
     }
 
-    /// Keeps the newest ledger of an agent's epoch, beside the table.
-    pub async fn put_ledger(&self, _ledger: &Ledger) -> Result<(), StoreError> {
-        Ok(())
+    /// Keeps the newest ledger of an agent's epoch, beside the table: one put of one small object.
+    pub async fn put_ledger(&self, ledger: &Ledger) -> Result<(), StoreError> {
+        self.writable()?;
+        ledger::put(self, ledger).await
     }
 
     /// The newest ledger of every agent's epoch, with what the table holds of it.
     pub async fn ledgers(&self) -> Result<Vec<AgentLedger>, StoreError> {
-        Ok(Vec::new())
+        ledger::all(self).await
     }
+
+    fn writable(&self) -> Result<(), StoreError> {
+        if self.0.read_only {
+            return Err(StoreError::ReadOnly { url: self.0.location.url.clone() });
+        }
+        Ok(())
+    }
+
+    pub(crate) fn location(&self) -> &Location {
+        &self.0.location
+    }
+
+    pub(crate) fn table_objects(&self) -> Arc<dyn ObjectStore> {
+        self.0.location.table_objects()
+    }
+
+    pub(crate) async fn follower(&self) -> tokio::sync::MutexGuard<'_, Follower> {
+        self.0.follower.lock().await
+    }
+
+    pub(crate) async fn appending(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.0.appending.lock().await
+    }
+
+    pub(crate) fn maintaining(&self) -> &Arc<tokio::sync::Mutex<()>> {
+        &self.0.maintaining
+    }
+
+    pub(crate) fn views(&self) -> watch::Receiver<Arc<View>> {
+        self.0.views.subscribe()
+    }
+
+    pub(crate) fn pinned(&self) -> MutexGuard<'_, VecDeque<Arc<View>>> {
+        self.0.pinned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn newest_ledgers(&self) -> MutexGuard<'_, ledger::Newest> {
+        self.0.newest_ledgers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The table as it is.
+    pub(crate) async fn current(&self) -> Result<Arc<View>, StoreError> {
+        let mut follower = self.follower().await;
+        follower.catch_up().await?;
+        self.publish(&follower);
+        Ok(Arc::clone(follower.view()))
+    }
+
+    /// Lets this process's readers know of the follower's view.
+    pub(crate) fn publish(&self, follower: &Follower) {
+        self.0.views.send_if_modified(|view| {
+            let is_newer = follower.view().version > view.version;
+            if is_newer {
+                *view = Arc::clone(follower.view());
+            }
+            is_newer
+        });
+    }
+}
+
+/// Creates the table as its first commit.
+async fn create(location: &Location) -> Result<(), Cause> {
+    let statistics_columns = schema::STATISTICS_COLUMNS.join(",");
+    DeltaTable::new(Arc::clone(&location.log_store))
+        .create()
+        .with_table_name(schema::TABLE_NAME)
+        .with_comment(schema::TABLE_DESCRIPTION)
+        .with_columns(schema::delta_columns())
+        .with_partition_columns([schema::PARTITION_COLUMN])
+        .with_configuration_property(TableProperty::DataSkippingStatsColumns, Some(statistics_columns))
+        .with_configuration_property(
+            TableProperty::CheckpointInterval,
+            Some(maintenance::CHECKPOINT_INTERVAL.to_string()),
+        )
+        .with_configuration_property(TableProperty::LogRetentionDuration, Some(maintenance::LOG_RETENTION))
+        .with_commit_properties(CommitProperties::default().with_max_retries(0))
+        .await?;
+    location.sync_commit(0).await
 }

@@ -1,0 +1,449 @@
+//! Arrow batches, whole or projected, to exchanges.
+//!
+//! Columns are found by name. One that is not in the batch reads as absent: it was projected away, or the file
+//! is older than the column. Other engines may have rewritten a file with other Arrow types of the same Delta
+//! type (`LargeUtf8`, `Utf8View`, other names within lists); [`conform`] casts those.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use deltalake::arrow::{
+    array::{
+        Array, AsArray, BinaryArray, Decimal128Array, Int32Array, Int64Array, ListArray, MapArray,
+        RecordBatch, RecordBatchOptions, StringArray, StructArray, TimestampMicrosecondArray,
+    },
+    compute::cast,
+    datatypes::{Decimal128Type, Int32Type, Int64Type, Schema, TimestampMicrosecondType},
+    error::ArrowError,
+};
+use tap_proto::v1::{
+    Body, Completeness, Endpoint, Exchange, Header, Redaction, Request, Response, Role, Timing,
+    body::Content, completeness::State,
+};
+
+use super::{duration, timestamp};
+use crate::schema;
+
+/// The batch with each known column in the type that the schema gives it.
+pub(crate) fn conform(batch: RecordBatch) -> Result<RecordBatch, ArrowError> {
+    let expected = |name: &str| schema::FILE.field_with_name(name).ok();
+    let conforms = |field: &Arc<deltalake::arrow::datatypes::Field>| {
+        expected(field.name()).is_none_or(|expected| expected.data_type() == field.data_type())
+    };
+    if batch.schema_ref().fields().iter().all(conforms) {
+        return Ok(batch);
+    }
+    let rows = batch.num_rows();
+    let mut fields = Vec::with_capacity(batch.num_columns());
+    let mut columns = Vec::with_capacity(batch.num_columns());
+    for (field, column) in batch.schema_ref().fields().iter().zip(batch.columns()) {
+        match expected(field.name()) {
+            Some(expected) => {
+                fields.push(Arc::new(expected.clone().with_nullable(true)));
+                columns.push(cast(column, expected.data_type())?);
+            }
+            None => {
+                fields.push(Arc::clone(field));
+                columns.push(Arc::clone(column));
+            }
+        }
+    }
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)
+}
+
+/// One exchange per row. The batch is one that [`conform`] returned.
+pub(crate) fn exchanges(batch: &RecordBatch) -> Vec<Exchange> {
+    let columns = Columns::of(batch);
+    (0..batch.num_rows()).map(|row| columns.exchange(row)).collect()
+}
+
+/// The columns of a batch by their type; `None` where the batch has no such column.
+struct Columns<'a> {
+    id: Text<'a>,
+    time: Option<&'a TimestampMicrosecondArray>,
+    time_nanos: Integer<'a>,
+    duration_ns: Long<'a>,
+    timing: Option<TimingColumns<'a>>,
+    role: Text<'a>,
+    target: Text<'a>,
+    node: Text<'a>,
+    namespace: Text<'a>,
+    workload: Text<'a>,
+    pod: Text<'a>,
+    pod_uid: Text<'a>,
+    container: Text<'a>,
+    labels: Option<&'a MapArray>,
+    source: EndpointColumns<'a>,
+    destination: EndpointColumns<'a>,
+    flow: Unsigned<'a>,
+    flow_index: Long<'a>,
+    method: Text<'a>,
+    scheme: Text<'a>,
+    host: Text<'a>,
+    path: Text<'a>,
+    query: Text<'a>,
+    request_version: Text<'a>,
+    request: MessageColumns<'a>,
+    status: Integer<'a>,
+    reason: Text<'a>,
+    response_version: Text<'a>,
+    response: MessageColumns<'a>,
+    interim_statuses: Option<&'a ListArray>,
+    redactions: Option<&'a ListArray>,
+    wire_bytes: Long<'a>,
+    agent: Text<'a>,
+    epoch: Unsigned<'a>,
+    sequence: Long<'a>,
+}
+
+impl<'a> Columns<'a> {
+    fn of(batch: &'a RecordBatch) -> Self {
+        let text = |name: &str| Text(batch.column_by_name(name).and_then(|column| column.as_string_opt()));
+        let long =
+            |name: &str| Long(batch.column_by_name(name).and_then(|c| c.as_primitive_opt::<Int64Type>()));
+        let integer =
+            |name: &str| Integer(batch.column_by_name(name).and_then(|c| c.as_primitive_opt::<Int32Type>()));
+        let unsigned = |name: &str| {
+            Unsigned(batch.column_by_name(name).and_then(|c| c.as_primitive_opt::<Decimal128Type>()))
+        };
+        let list = |name: &str| batch.column_by_name(name).and_then(|column| column.as_list_opt());
+        Self {
+            id: text("id"),
+            time: batch.column_by_name("time").and_then(|c| c.as_primitive_opt::<TimestampMicrosecondType>()),
+            time_nanos: integer("time_nanos"),
+            duration_ns: long("duration_ns"),
+            timing: batch.column_by_name("timing").and_then(|c| c.as_struct_opt()).map(TimingColumns::of),
+            role: text("role"),
+            target: text("target"),
+            node: text("node"),
+            namespace: text("namespace"),
+            workload: text("workload"),
+            pod: text("pod"),
+            pod_uid: text("pod_uid"),
+            container: text("container"),
+            labels: batch.column_by_name("labels").and_then(|column| column.as_map_opt()),
+            source: EndpointColumns::of("source", text, integer),
+            destination: EndpointColumns::of("destination", text, integer),
+            flow: unsigned("flow"),
+            flow_index: long("flow_index"),
+            method: text("method"),
+            scheme: text("scheme"),
+            host: text("host"),
+            path: text("path"),
+            query: text("query"),
+            request_version: text("request_version"),
+            request: MessageColumns::of("request", batch),
+            status: integer("status"),
+            reason: text("reason"),
+            response_version: text("response_version"),
+            response: MessageColumns::of("response", batch),
+            interim_statuses: list("interim_statuses"),
+            redactions: list("redactions"),
+            wire_bytes: long("wire_bytes"),
+            agent: text("agent"),
+            epoch: unsigned("epoch"),
+            sequence: long("sequence"),
+        }
+    }
+
+    fn exchange(&self, row: usize) -> Exchange {
+        let micros = self.time.map_or(0, |time| time.value(row));
+        Exchange {
+            id: self.id.string(row),
+            role: role(self.role.get(row)).into(),
+            time: Some(timestamp(micros, self.time_nanos.get(row).unwrap_or(0))),
+            duration: self.duration_ns.get(row).map(duration),
+            timing: self.timing.as_ref().and_then(|timing| timing.get(row)),
+            target: self.target.string(row),
+            node: self.node.string(row),
+            namespace: self.namespace.string(row),
+            workload: self.workload.string(row),
+            pod: self.pod.string(row),
+            pod_uid: self.pod_uid.string(row),
+            container: self.container.string(row),
+            labels: self.labels.map(|labels| entries(labels, row)).unwrap_or_default(),
+            source: self.source.get(row),
+            destination: self.destination.get(row),
+            flow: self.flow.get(row),
+            flow_index: self.flow_index.get(row).unwrap_or(0) as u32,
+            request: self.request(row),
+            response: self.response(row),
+            redactions: self.redactions.map(|list| redactions(list, row)).unwrap_or_default(),
+            wire_bytes: self.wire_bytes.unsigned(row),
+            agent: self.agent.string(row),
+            epoch: self.epoch.get(row),
+            sequence: self.sequence.unsigned(row),
+        }
+    }
+
+    fn request(&self, row: usize) -> Option<Request> {
+        let method = self.method.get(row)?.to_owned();
+        Some(Request {
+            method,
+            scheme: self.scheme.string(row),
+            host: self.host.string(row),
+            path: self.path.string(row),
+            query: self.query.string(row),
+            version: self.request_version.string(row),
+            headers: self.request.headers(row),
+            body: self.request.body(row),
+            trailers: self.request.trailers(row),
+            completeness: self.request.completeness(row),
+        })
+    }
+
+    fn response(&self, row: usize) -> Option<Response> {
+        let status = self.status.get(row)? as u32;
+        Some(Response {
+            status,
+            reason: self.reason.string(row),
+            version: self.response_version.string(row),
+            headers: self.response.headers(row),
+            body: self.response.body(row),
+            trailers: self.response.trailers(row),
+            completeness: self.response.completeness(row),
+            interim_statuses: self.interim_statuses.map(|list| statuses(list, row)).unwrap_or_default(),
+        })
+    }
+}
+
+struct TimingColumns<'a> {
+    present: &'a StructArray,
+    clock: Text<'a>,
+    request_start_ns: Long<'a>,
+    request_end_ns: Long<'a>,
+    response_start_ns: Long<'a>,
+    response_end_ns: Long<'a>,
+}
+
+impl<'a> TimingColumns<'a> {
+    fn of(timing: &'a StructArray) -> Self {
+        let long =
+            |name: &str| Long(timing.column_by_name(name).and_then(|c| c.as_primitive_opt::<Int64Type>()));
+        Self {
+            present: timing,
+            clock: Text(timing.column_by_name("clock").and_then(|column| column.as_string_opt())),
+            request_start_ns: long("request_start_ns"),
+            request_end_ns: long("request_end_ns"),
+            response_start_ns: long("response_start_ns"),
+            response_end_ns: long("response_end_ns"),
+        }
+    }
+
+    fn get(&self, row: usize) -> Option<Timing> {
+        self.present.is_valid(row).then(|| Timing {
+            clock: self.clock.string(row),
+            request_start_ns: self.request_start_ns.unsigned(row),
+            request_end_ns: self.request_end_ns.unsigned(row),
+            response_start_ns: self.response_start_ns.unsigned(row),
+            response_end_ns: self.response_end_ns.unsigned(row),
+        })
+    }
+}
+
+struct EndpointColumns<'a> {
+    ip: Text<'a>,
+    port: Integer<'a>,
+    namespace: Text<'a>,
+    pod: Text<'a>,
+    service: Text<'a>,
+    workload: Text<'a>,
+}
+
+impl<'a> EndpointColumns<'a> {
+    fn of(end: &str, text: impl Fn(&str) -> Text<'a>, integer: impl Fn(&str) -> Integer<'a>) -> Self {
+        Self {
+            ip: text(&format!("{end}_ip")),
+            port: integer(&format!("{end}_port")),
+            namespace: text(&format!("{end}_namespace")),
+            pod: text(&format!("{end}_pod")),
+            service: text(&format!("{end}_service")),
+            workload: text(&format!("{end}_workload")),
+        }
+    }
+
+    fn get(&self, row: usize) -> Option<Endpoint> {
+        let ip = self.ip.get(row)?.to_owned();
+        Some(Endpoint {
+            ip,
+            port: self.port.get(row).unwrap_or(0) as u32,
+            namespace: self.namespace.string(row),
+            pod: self.pod.string(row),
+            service: self.service.string(row),
+            workload: self.workload.string(row),
+        })
+    }
+}
+
+/// What requests and responses have alike.
+struct MessageColumns<'a> {
+    headers: Option<&'a ListArray>,
+    trailers: Option<&'a ListArray>,
+    body_text: Text<'a>,
+    body_binary: Option<&'a BinaryArray>,
+    body_size: Long<'a>,
+    body_decoded_from: Text<'a>,
+    body_dropped: Text<'a>,
+    completeness: Option<&'a StructArray>,
+}
+
+impl<'a> MessageColumns<'a> {
+    fn of(message: &str, batch: &'a RecordBatch) -> Self {
+        let column = |name: &str| batch.column_by_name(&format!("{message}_{name}"));
+        let text = |name: &str| Text(column(name).and_then(|column| column.as_string_opt()));
+        Self {
+            headers: column("headers").and_then(|column| column.as_list_opt()),
+            trailers: column("trailers").and_then(|column| column.as_list_opt()),
+            body_text: text("body_text"),
+            body_binary: column("body_binary").and_then(|column| column.as_binary_opt()),
+            body_size: Long(column("body_size").and_then(|column| column.as_primitive_opt::<Int64Type>())),
+            body_decoded_from: text("body_decoded_from"),
+            body_dropped: text("body_dropped"),
+            completeness: column("completeness").and_then(|column| column.as_struct_opt()),
+        }
+    }
+
+    fn headers(&self, row: usize) -> Vec<Header> {
+        self.headers.map(|list| headers(list, row)).unwrap_or_default()
+    }
+
+    fn trailers(&self, row: usize) -> Vec<Header> {
+        self.trailers.map(|list| headers(list, row)).unwrap_or_default()
+    }
+
+    fn body(&self, row: usize) -> Option<Body> {
+        let size = self.body_size.get(row)? as u64;
+        let binary = self.body_binary.filter(|column| column.is_valid(row));
+        let content = match self.body_text.get(row) {
+            Some(text) => Some(Content::Text(text.to_owned())),
+            None => binary.map(|column| Content::Binary(column.value(row).to_vec().into())),
+        };
+        Some(Body {
+            size,
+            decoded_from: self.body_decoded_from.string(row),
+            dropped: self.body_dropped.string(row),
+            content,
+        })
+    }
+
+    fn completeness(&self, row: usize) -> Option<Completeness> {
+        let column = self.completeness.filter(|column| column.is_valid(row))?;
+        let text = |name: &str| Text(column.column_by_name(name).and_then(|column| column.as_string_opt()));
+        let long =
+            |name: &str| Long(column.column_by_name(name).and_then(|c| c.as_primitive_opt::<Int64Type>()));
+        Some(Completeness {
+            state: state(text("state").get(row)).into(),
+            offset: long("offset").unsigned(row),
+            bytes: long("bytes").unsigned(row),
+            cause: text("cause").string(row),
+        })
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Text<'a>(Option<&'a StringArray>);
+
+impl<'a> Text<'a> {
+    fn get(&self, row: usize) -> Option<&'a str> {
+        self.0.filter(|column| column.is_valid(row)).map(|column| column.value(row))
+    }
+
+    fn string(&self, row: usize) -> String {
+        self.get(row).unwrap_or_default().to_owned()
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Integer<'a>(Option<&'a Int32Array>);
+
+impl Integer<'_> {
+    fn get(&self, row: usize) -> Option<i32> {
+        self.0.filter(|column| column.is_valid(row)).map(|column| column.value(row))
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Long<'a>(Option<&'a Int64Array>);
+
+impl Long<'_> {
+    fn get(&self, row: usize) -> Option<i64> {
+        self.0.filter(|column| column.is_valid(row)).map(|column| column.value(row))
+    }
+
+    fn unsigned(&self, row: usize) -> u64 {
+        self.get(row).unwrap_or(0) as u64
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Unsigned<'a>(Option<&'a Decimal128Array>);
+
+impl Unsigned<'_> {
+    fn get(&self, row: usize) -> u64 {
+        self.0.map_or(0, |column| u64::try_from(column.value(row)).unwrap_or(0))
+    }
+}
+
+fn role(name: Option<&str>) -> Role {
+    match name {
+        Some("inbound") => Role::Inbound,
+        Some("outbound") => Role::Outbound,
+        _ => Role::Unspecified,
+    }
+}
+
+fn state(name: Option<&str>) -> State {
+    match name {
+        Some("complete") => State::Complete,
+        Some("truncated") => State::Truncated,
+        Some("gap") => State::Gap,
+        Some("joined_midstream") => State::JoinedMidstream,
+        Some("missing") => State::Missing,
+        _ => State::Unspecified,
+    }
+}
+
+fn entries(map: &MapArray, row: usize) -> BTreeMap<String, String> {
+    let entries = map.value(row);
+    let keys = Text(entries.column(0).as_string_opt());
+    let values = Text(entries.column(1).as_string_opt());
+    (0..entries.len()).map(|entry| (keys.string(entry), values.string(entry))).collect()
+}
+
+fn headers(list: &ListArray, row: usize) -> Vec<Header> {
+    let values = list.value(row);
+    let Some(values) = values.as_struct_opt() else { return Vec::new() };
+    let text = |name: &str| Text(values.column_by_name(name).and_then(|column| column.as_string_opt()));
+    let (names, texts) = (text("name"), text("value"));
+    let raw_values = values.column_by_name("raw_value").and_then(|column| column.as_binary_opt::<i32>());
+    let raw_value =
+        |index| raw_values.filter(|column| column.is_valid(index)).map(|column| column.value(index));
+    let header = |index| Header {
+        name: names.string(index),
+        value: texts.string(index),
+        raw_value: raw_value(index).unwrap_or_default().to_vec(),
+    };
+    (0..values.len()).map(header).collect()
+}
+
+fn redactions(list: &ListArray, row: usize) -> Vec<Redaction> {
+    let values = list.value(row);
+    let Some(values) = values.as_struct_opt() else { return Vec::new() };
+    let text = |name: &str| Text(values.column_by_name(name).and_then(|column| column.as_string_opt()));
+    let (rules, places, actions) = (text("rule"), text("place"), text("action"));
+    let counts =
+        Long(values.column_by_name("count").and_then(|column| column.as_primitive_opt::<Int64Type>()));
+    let redaction = |index| Redaction {
+        rule: rules.string(index),
+        place: places.string(index),
+        action: actions.string(index),
+        count: counts.unsigned(index) as u32,
+    };
+    (0..values.len()).map(redaction).collect()
+}
+
+fn statuses(list: &ListArray, row: usize) -> Vec<u32> {
+    let values = list.value(row);
+    let values = values.as_primitive_opt::<Int32Type>();
+    values.map(|values| values.values().iter().map(|status| *status as u32).collect()).unwrap_or_default()
+}

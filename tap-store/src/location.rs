@@ -1,0 +1,101 @@
+//! Where everything is: `<url>/exchanges` is the Delta table, `<url>/ledger` holds the agents' ledgers.
+//!
+//! Two folders rather than one inside the other, so that a reader or a vacuum of the table never meets an
+//! object that is not the table's.
+//!
+//! Durability on a local directory is this module's affair: `object_store` does not sync, so what must survive
+//! a power failure is synced here, file and folder, before it counts as written. A bucket is durable as it is.
+
+use std::{fs::File, path::PathBuf, sync::Arc};
+
+use deltalake::{
+    DeltaTable,
+    logstore::{LogStoreRef, StorageConfig, commit_uri_from_version, logstore_for},
+};
+use object_store::{ObjectStore, path::Path};
+use url::Url;
+
+use crate::{Cause, StoreError};
+
+/// A location with its object stores.
+#[derive(Clone, Debug)]
+pub(crate) struct Location {
+    pub(crate) url: Url,
+    /// Rooted at `url`.
+    pub(crate) objects: Arc<dyn ObjectStore>,
+    /// The log of the table at `<url>/exchanges`.
+    pub(crate) log_store: LogStoreRef,
+    /// Of the table; `None` on a remote store.
+    local_table: Option<PathBuf>,
+}
+
+impl Location {
+    /// Reaches for nothing but, where `create` is set, the local directory.
+    pub(crate) fn new(url: &Url, create: bool) -> Result<Self, StoreError> {
+        let error = |source: Cause| StoreError::Location { url: url.clone(), source };
+        let table_url = child(url, "exchanges");
+        let mut local_table = None;
+        if url.scheme() == "file" {
+            let path = table_url.to_file_path().map_err(|()| error("not an absolute path".into()))?;
+            if create {
+                std::fs::create_dir_all(&path)
+                    .map_err(|source| StoreError::Open { url: url.clone(), source: source.into() })?;
+            } else if !path.is_dir() {
+                return Err(StoreError::NoTable { url: url.clone() });
+            }
+            local_table = Some(path);
+        }
+        let root = logstore_for(url, StorageConfig::default()).map_err(|source| error(source.into()))?;
+        let log_store =
+            logstore_for(&table_url, StorageConfig::default()).map_err(|source| error(source.into()))?;
+        Ok(Self { url: url.clone(), objects: root.object_store(None), log_store, local_table })
+    }
+
+    /// The table at its newest version, or at the one given.
+    pub(crate) async fn load(&self, version: Option<u64>) -> Result<DeltaTable, StoreError> {
+        let mut table = DeltaTable::new(Arc::clone(&self.log_store));
+        let loaded = match version {
+            Some(version) => table.load_version(version).await,
+            None => table.load().await,
+        };
+        loaded.map_err(|source| StoreError::Open { url: self.url.clone(), source: source.into() })?;
+        Ok(table)
+    }
+
+    pub(crate) async fn has_table(&self) -> Result<bool, StoreError> {
+        let found = self.log_store.is_delta_table_location().await;
+        found.map_err(|source| StoreError::Open { url: self.url.clone(), source: source.into() })
+    }
+
+    /// Rooted at the table.
+    pub(crate) fn table_objects(&self) -> Arc<dyn ObjectStore> {
+        self.log_store.object_store(None)
+    }
+
+    /// Makes objects of the table survive a power failure.
+    pub(crate) async fn sync(&self, objects: Vec<Path>) -> Result<(), Cause> {
+        let Some(table) = self.local_table.clone() else { return Ok(()) };
+        let sync = move || -> std::io::Result<()> {
+            for object in objects {
+                let file = table.join(object.as_ref());
+                File::open(&file)?.sync_all()?;
+                // Up to the table's folder: the object may be the first of its partition.
+                for folder in file.ancestors().skip(1).take_while(|folder| folder.starts_with(&table)) {
+                    File::open(folder)?.sync_all()?;
+                }
+            }
+            Ok(())
+        };
+        Ok(tokio::task::spawn_blocking(sync).await??)
+    }
+
+    pub(crate) async fn sync_commit(&self, version: u64) -> Result<(), Cause> {
+        self.sync(vec![commit_uri_from_version(Some(version))]).await
+    }
+}
+
+fn child(url: &Url, name: &str) -> Url {
+    let mut child = url.clone();
+    child.set_path(&format!("{}/{name}", url.path().trim_end_matches('/')));
+    child
+}

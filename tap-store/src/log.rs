@@ -1,0 +1,191 @@
+//! Follows the table's log, and commits to it.
+//!
+//! The log is the only truth, a sequence of commits of which each is put only if there is none of its version.
+//! A follower holds the state at one version: the data files, and per agent epoch the highest sequence that is
+//! in the table (its mark, a Delta application transaction in the same commit as the batch's rows). It learns
+//! of other writers' commits by reading the next versions until there is none.
+//!
+//! Exactly once follows from this alone: a commit of version V+1 was made by a writer that knew the marks at
+//! V, and left out what they cover. A writer that finds V+1 taken reads it and starts over. A crash at any
+//! moment leaves either a commit with rows and marks, or files that no commit names.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use deltalake::{
+    DeltaTable,
+    kernel::{
+        Action, Add, Transaction,
+        transaction::{CommitData, TransactionError},
+    },
+    logstore::{CommitOrBytes, get_actions},
+    protocol::{DeltaOperation, SaveMode},
+};
+use uuid::Uuid;
+
+use crate::{AgentEpoch, Cause, StoreError, location::Location, schema, view::View};
+
+/// Beyond this the follower loads the table anew rather than read commit after commit: cheaper after a long
+/// rest, and right also when the commits between are no longer in the log.
+const STALE_AFTER: Duration = Duration::from_secs(60);
+
+/// A mark that is not known yet is looked up in the table as it was loaded, which needs the log of that time.
+/// Far below the log's retention.
+const BASE_MAX_AGE: Duration = Duration::from_secs(600);
+
+/// What became of a commit.
+pub(crate) enum Outcome {
+    Committed,
+    /// Another writer took the version.
+    Conflict,
+}
+
+/// The state of the table at the newest version known.
+#[derive(Debug)]
+pub(crate) struct Follower {
+    location: Location,
+    view: Arc<View>,
+    followed_at: Instant,
+    /// The table as it was loaded last, for the marks of that time.
+    base: DeltaTable,
+    loaded_at: Instant,
+    /// By application id: those asked for since the load, and those of every commit since.
+    marks: HashMap<String, i64>,
+}
+
+impl Follower {
+    pub(crate) async fn open(location: Location) -> Result<Self, StoreError> {
+        let table = location.load(None).await?;
+        let view = view_of(&location, &table)?;
+        Ok(Self {
+            location,
+            view: Arc::new(view),
+            followed_at: Instant::now(),
+            base: table,
+            loaded_at: Instant::now(),
+            marks: HashMap::new(),
+        })
+    }
+
+    pub(crate) fn view(&self) -> &Arc<View> {
+        &self.view
+    }
+
+    /// Reads what other writers have committed.
+    pub(crate) async fn catch_up(&mut self) -> Result<(), StoreError> {
+        if self.followed_at.elapsed() > STALE_AFTER {
+            return self.load().await;
+        }
+        loop {
+            let version = self.view.version + 1;
+            let Some(actions) = read_commit(&self.location, version).await? else {
+                self.followed_at = Instant::now();
+                return Ok(());
+            };
+            match self.view.after(version, &actions) {
+                Some(view) => self.advance(view, &actions),
+                None => self.load().await?,
+            }
+        }
+    }
+
+    async fn load(&mut self) -> Result<(), StoreError> {
+        let table = self.location.load(None).await?;
+        self.view = Arc::new(view_of(&self.location, &table)?);
+        self.base = table;
+        self.marks.clear();
+        self.loaded_at = Instant::now();
+        self.followed_at = self.loaded_at;
+        Ok(())
+    }
+
+    fn advance(&mut self, view: View, actions: &[Action]) {
+        self.view = Arc::new(view);
+        for action in actions {
+            if let Action::Txn(transaction) = action {
+                self.marks.insert(transaction.app_id.clone(), transaction.version);
+            }
+        }
+    }
+
+    /// The highest sequence of the epoch in the table at the view's version; 0 for none.
+    pub(crate) async fn mark(&mut self, agent: &AgentEpoch) -> Result<u64, StoreError> {
+        let app_id = app_id(agent);
+        let mark = match self.marks.get(&app_id) {
+            Some(mark) => *mark,
+            None => {
+                if self.loaded_at.elapsed() > BASE_MAX_AGE {
+                    self.load().await?;
+                }
+                let version = self.base.version().unwrap_or_default();
+                let error = |source: Cause| StoreError::Log { version, source };
+                let snapshot = self.base.snapshot().map_err(|source| error(source.into()))?;
+                let mark =
+                    snapshot.transaction_version(self.location.log_store.as_ref(), app_id.clone()).await;
+                let mark = mark.map_err(|source| error(source.into()))?.unwrap_or(0);
+                *self.marks.entry(app_id).or_insert(mark)
+            }
+        };
+        Ok(u64::try_from(mark).unwrap_or(0))
+    }
+
+    /// Commits files and marks as the version after the view's.
+    pub(crate) async fn commit(
+        &mut self,
+        files: &[Add],
+        marks: &[(AgentEpoch, i64)],
+    ) -> Result<Outcome, StoreError> {
+        let version = self.view.version + 1;
+        let error = |source: Cause| StoreError::Append { version, source };
+        let operation = DeltaOperation::Write {
+            mode: SaveMode::Append,
+            partition_by: Some(vec![schema::PARTITION_COLUMN.to_owned()]),
+            predicate: None,
+        };
+        let actions = files.iter().cloned().map(Action::Add).collect();
+        let transactions = marks.iter().map(|(agent, mark)| Transaction::new(app_id(agent), *mark)).collect();
+        let commit = CommitData::new(actions, operation, HashMap::new(), transactions);
+        let bytes = commit.get_bytes().map_err(|source| error(source.into()))?;
+
+        let log_store = &self.location.log_store;
+        match log_store.write_commit_entry(version, CommitOrBytes::LogBytes(bytes), Uuid::new_v4()).await {
+            Ok(()) => {}
+            Err(TransactionError::VersionAlreadyExists(_)) => return Ok(Outcome::Conflict),
+            Err(source) => return Err(error(source.into())),
+        }
+        self.location.sync_commit(version).await.map_err(error)?;
+        match self.view.after(version, &commit.actions) {
+            Some(view) => self.advance(view, &commit.actions),
+            None => self.load().await?,
+        }
+        self.followed_at = Instant::now();
+        Ok(Outcome::Committed)
+    }
+}
+
+/// The actions of one commit; `None` where there is none of that version, yet or any more.
+pub(crate) async fn read_commit(
+    location: &Location,
+    version: u64,
+) -> Result<Option<Vec<Action>>, StoreError> {
+    let error = |source: Cause| StoreError::Log { version, source };
+    let bytes: Option<Bytes> =
+        location.log_store.read_commit_entry(version).await.map_err(|source| error(source.into()))?;
+    let Some(bytes) = bytes else { return Ok(None) };
+    get_actions(version, &bytes).map(Some).map_err(|source| error(source.into()))
+}
+
+/// Checks the table and takes the view of it.
+pub(crate) fn view_of(location: &Location, table: &DeltaTable) -> Result<View, StoreError> {
+    schema::check(table).map_err(|reason| StoreError::OtherSchema { url: location.url.clone(), reason })?;
+    View::of(table).map_err(|source| StoreError::Open { url: location.url.clone(), source })
+}
+
+/// Names an agent's epoch among the writers of a Delta table.
+fn app_id(agent: &AgentEpoch) -> String {
+    format!("podtap/{}/{}", agent.agent, agent.epoch)
+}

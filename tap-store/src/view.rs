@@ -1,0 +1,137 @@
+//! What the table is at one version: its data files, with what is needed to skip them.
+
+use std::{
+    collections::BTreeMap,
+    ops::RangeInclusive,
+    sync::{Arc, OnceLock},
+};
+
+use deltalake::{
+    DeltaTable,
+    arrow::{compute::kernels::cast_utils::Parser, datatypes::TimestampMicrosecondType},
+    kernel::{Action, Add},
+};
+use object_store::path::Path;
+use serde::Deserialize;
+
+use crate::{Cause, ledger::InFile};
+
+/// One version of the table. Old views stay readable for as long as their files exist.
+#[derive(Clone, Debug)]
+pub(crate) struct View {
+    pub(crate) version: u64,
+    /// The table's id, for tokens that are valid for this table alone.
+    pub(crate) table_id: Arc<str>,
+    /// By path. Files are shared between views.
+    pub(crate) files: BTreeMap<String, Arc<DataFile>>,
+}
+
+/// A data file; immutable.
+#[derive(Debug)]
+pub(crate) struct DataFile {
+    pub(crate) path: Path,
+    pub(crate) size: u64,
+    /// Of `time`, in microseconds; everything where unknown.
+    pub(crate) times: RangeInclusive<i64>,
+    /// The lowest and the highest id; `None` where unknown.
+    ids: Option<(String, String)>,
+    /// What is in the file by agent and epoch, once someone has counted it.
+    pub(crate) in_file: OnceLock<Vec<InFile>>,
+}
+
+impl View {
+    pub(crate) fn of(table: &DeltaTable) -> Result<Self, Cause> {
+        let snapshot = table.snapshot()?;
+        let mut files = BTreeMap::new();
+        for file in snapshot.log_data().iter() {
+            if file.deletion_vector_descriptor().is_some() {
+                return Err("a deletion vector is set, which this store does not read".into());
+            }
+            let path = file.object_store_path();
+            let size = u64::try_from(file.size())?;
+            let file = DataFile::new(path, size, file.stats().as_deref());
+            files.insert(file.path.to_string(), Arc::new(file));
+        }
+        Ok(Self { version: snapshot.version(), table_id: snapshot.metadata().id().into(), files })
+    }
+
+    /// Enough of the table's id to tell a token of another table.
+    pub(crate) fn table_mark(&self) -> &str {
+        self.table_id.split('-').next().unwrap_or_default()
+    }
+
+    /// The table after the commit of these actions. `None` where they change more than files and marks, so
+    /// that the table must be loaded anew.
+    pub(crate) fn after(&self, version: u64, actions: &[Action]) -> Option<Self> {
+        let mut next = Self { version, ..self.clone() };
+        for action in actions {
+            match action {
+                Action::Add(add) => {
+                    let file = DataFile::from_add(add)?;
+                    next.files.insert(file.path.to_string(), Arc::new(file));
+                }
+                Action::Remove(remove) => {
+                    next.files.remove(object_path(&remove.path)?.as_ref());
+                }
+                Action::Metadata(_) | Action::Protocol(_) => return None,
+                Action::Cdc(_) | Action::Txn(_) | Action::CommitInfo(_) | Action::DomainMetadata(_) => {}
+            }
+        }
+        Some(next)
+    }
+}
+
+impl DataFile {
+    fn new(path: Path, size: u64, statistics: Option<&str>) -> Self {
+        let statistics = statistics.and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default();
+        let Statistics { min_values: min, max_values: max } = statistics;
+        let first =
+            min.time.as_deref().and_then(parse_micros).map_or(i64::MIN, |time| time.saturating_sub(1));
+        let last = max.time.as_deref().and_then(parse_micros).unwrap_or(i64::MAX);
+        Self {
+            path,
+            size,
+            // Writers may cut the statistics to milliseconds.
+            times: first..=last.saturating_add(999),
+            ids: min.id.zip(max.id),
+            in_file: OnceLock::new(),
+        }
+    }
+
+    /// `None` for what this store does not read.
+    pub(crate) fn from_add(add: &Add) -> Option<Self> {
+        if add.deletion_vector.is_some() {
+            return None;
+        }
+        Some(Self::new(object_path(&add.path)?, u64::try_from(add.size).ok()?, add.stats.as_deref()))
+    }
+
+    pub(crate) fn may_hold(&self, id: &str) -> bool {
+        self.ids.as_ref().is_none_or(|(lowest, highest)| (lowest.as_str()..=highest).contains(&id))
+    }
+}
+
+/// The actions' serde has removed the URL encoding already.
+fn object_path(path: &str) -> Option<Path> {
+    Path::parse(path).ok()
+}
+
+/// The part that is used of a file's statistics in the log.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Statistics {
+    min_values: Bounds,
+    max_values: Bounds,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Bounds {
+    id: Option<String>,
+    time: Option<String>,
+}
+
+/// Microseconds since 1970, to be taken one lower where it is a lower bound: times before 1970 are cut towards it.
+fn parse_micros(text: &str) -> Option<i64> {
+    TimestampMicrosecondType::parse(text)
+}

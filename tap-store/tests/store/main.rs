@@ -1,0 +1,7 @@
+//! The store from outside, on a local directory.
+
+mod exactly_once;
+mod ledger;
+mod sample;
+mod search;
+mod tail;
