@@ -9,7 +9,6 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use tap_admin::{Admin, LogLevel, Pending, Readiness, register_process_metrics};
-use tap_redact::Redactor;
 use tokio::{net::TcpListener, sync::watch, task, time::timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -91,7 +90,7 @@ impl Agent {
             epoch,
             limits: config.limits.clone(),
             registry: Arc::clone(&registry),
-            redactor: Arc::new(Redactor {}),
+            redactor: Arc::clone(&config.redaction.redactor),
             spool: Arc::clone(&spool),
         };
         let kernel_ledger = Arc::new(kernel.clone());

@@ -2,11 +2,14 @@
 
 mod raw;
 
-use std::{collections::HashSet, fmt, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{collections::HashSet, fmt, fs, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use tap_admin::LogFormat;
 use tap_flow::Limits;
+use tap_redact::{Key, MIN_KEY_BYTES, Redactor, Rules, RulesError};
 use tonic::transport::Endpoint;
+
+use crate::capture::{MAX_PORTS, MAX_RING_BYTES, MAX_RINGS, MAX_SEGMENT_CAP, MIN_RING_BYTES};
 
 pub use raw::{
     AdminSettings, LimitSettings, LogSettings, Quantity, RedactionSettings, RingSettings, Settings,
@@ -24,8 +27,6 @@ const GIB: u64 = 1 << 30;
 
 /// Half a second of 32 MiB/s for each ring: the reader comes round every few milliseconds, but may be preempted.
 const DEFAULT_RING_BYTES: u64 = 16 * MIB;
-/// A GSO segment as large as it gets without BIG TCP.
-const DEFAULT_SEGMENT_BYTES: u64 = 64 * KIB;
 /// A minute of 1 MiB/s; with the rings it stays below what the agent may use.
 const DEFAULT_SPOOL_BYTES: u64 = 64 * MIB;
 /// Reassembly buffers of all rings together.
@@ -34,10 +35,8 @@ const DEFAULT_TOTAL_BYTES: u64 = 64 * MIB;
 /// Two bodies and two heads of an exchange must fit into one message: see `batch::MAX_EXCHANGE_BYTES`.
 const MAX_BODY_BYTES: u64 = MIB;
 const MAX_HEAD_BYTES: u64 = 256 * KIB;
-/// More rings than this have no more readers than CPUs.
-const MAX_RINGS: usize = 64;
 
-/// A valid configuration. Holds no secret: keys stay in their files until they are used.
+/// A valid configuration. Its `Debug` shows no secret.
 #[derive(Clone, Debug)]
 pub struct Config {
     pub agent: String,
@@ -45,12 +44,20 @@ pub struct Config {
     pub targets: Vec<TargetConfig>,
     pub rings: RingConfig,
     pub limits: Limits,
-    pub redaction: RedactionSettings,
+    pub redaction: Redaction,
     pub spool_bytes: usize,
     /// `None`: no admin port.
     pub admin: Option<SocketAddr>,
     pub log: LogConfig,
     pub drain_timeout: Duration,
+}
+
+/// How exchanges are redacted. What it shows of itself holds no key.
+#[derive(Clone)]
+pub struct Redaction {
+    pub rules: Rules,
+    pub key_file: Option<PathBuf>,
+    pub redactor: Arc<Redactor>,
 }
 
 /// The collector's address.
@@ -117,23 +124,40 @@ impl Config {
             drain_timeout,
         } = settings;
         let mut errors = Errors::default();
+        let agent = errors.check("agent", agent_name(agent.as_deref().unwrap_or(host)));
+        let collector =
+            errors.check("collector", collector_endpoint(collector.as_deref().unwrap_or(DEFAULT_COLLECTOR)));
+        let targets = target_configs(targets, &mut errors);
         let rings = ring_config(&rings, &mut errors);
-        let config = Self {
-            agent: errors.check("agent", agent_name(agent.as_deref().unwrap_or(host))),
-            collector: errors
-                .check("collector", collector_endpoint(collector.as_deref().unwrap_or(DEFAULT_COLLECTOR))),
-            targets: target_configs(targets, &mut errors),
-            limits: limits_of(&limits, rings.count, &mut errors),
-            rings,
-            redaction: redaction_config(redaction, &mut errors),
-            spool_bytes: errors.bytes("spool.bytes", spool.bytes.as_ref(), DEFAULT_SPOOL_BYTES, MIB, GIB)
-                as usize,
-            admin: errors
-                .check("admin.listen", admin_address(admin.listen.as_deref().unwrap_or(DEFAULT_ADMIN))),
-            log: log_config(log, &mut errors),
-            drain_timeout: errors.duration("drain_timeout", drain_timeout.as_deref(), DEFAULT_DRAIN_TIMEOUT),
-        };
-        if errors.0.is_empty() { Ok(config) } else { Err(ConfigErrors(errors.0)) }
+        let limits = limits_of(&limits, rings.count, &mut errors);
+        let redaction = redaction_config(redaction, &mut errors);
+        let spool_bytes = errors.bytes("spool.bytes", spool.bytes.as_ref(), DEFAULT_SPOOL_BYTES, MIB, GIB);
+        let admin = admin_address(admin.listen.as_deref().unwrap_or(DEFAULT_ADMIN));
+        let admin = errors.check("admin.listen", admin);
+        let log = log_config(log, &mut errors);
+        let drain_timeout = errors.duration("drain_timeout", drain_timeout.as_deref(), DEFAULT_DRAIN_TIMEOUT);
+        match redaction {
+            Some(redaction) if errors.0.is_empty() => Ok(Self {
+                agent,
+                collector,
+                targets,
+                rings,
+                limits,
+                redaction,
+                spool_bytes: spool_bytes as usize,
+                admin,
+                log,
+                drain_timeout,
+            }),
+            _ => Err(ConfigErrors(errors.0)),
+        }
+    }
+}
+
+impl fmt::Debug for Redaction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { rules, key_file, redactor: _ } = self;
+        f.debug_struct("Redaction").field("rules", rules).field("key_file", key_file).finish()
     }
 }
 
@@ -234,17 +258,18 @@ fn log_config(log: LogSettings, errors: &mut Errors) -> LogConfig {
 fn ring_config(rings: &RingSettings, errors: &mut Errors) -> RingConfig {
     let RingSettings { count, bytes, segment_bytes } = rings;
     // One reader keeps up with more than one CPU's traffic; more rings than that cost memory.
-    let count = count
-        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |cpus| cpus.get().div_ceil(4)));
-    if !(1..=MAX_RINGS).contains(&count) {
-        errors.add("rings.count", format_args!("must be 1 to {MAX_RINGS}, is {count}"));
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    let count = count.unwrap_or_else(|| cpus.div_ceil(4).next_power_of_two().min(MAX_RINGS));
+    if !(1..=MAX_RINGS).contains(&count) || !count.is_power_of_two() {
+        errors.add("rings.count", format_args!("must be a power of two from 1 to {MAX_RINGS}, is {count}"));
     }
-    let bytes = errors.bytes("rings.bytes", bytes.as_ref(), DEFAULT_RING_BYTES, 4 * KIB, GIB);
+    let (min, max) = (MIN_RING_BYTES as u64, MAX_RING_BYTES as u64);
+    let bytes = errors.bytes("rings.bytes", bytes.as_ref(), DEFAULT_RING_BYTES, min, max);
     if bytes != 0 && !bytes.is_power_of_two() {
         errors.add("rings.bytes", format_args!("must be a power of two, is {bytes}"));
     }
-    let segment_bytes =
-        errors.bytes("rings.segment_bytes", segment_bytes.as_ref(), DEFAULT_SEGMENT_BYTES, 256, MIB) as u32;
+    let max = u64::from(MAX_SEGMENT_CAP);
+    let segment_bytes = errors.bytes("rings.segment_bytes", segment_bytes.as_ref(), max, 256, max) as u32;
     RingConfig { count, bytes: bytes as usize, segment_bytes }
 }
 
@@ -279,13 +304,28 @@ fn limits_of(limits: &LimitSettings, rings: usize, errors: &mut Errors) -> Limit
     }
 }
 
-fn redaction_config(redaction: RedactionSettings, errors: &mut Errors) -> RedactionSettings {
-    if let Some(path) = &redaction.key_file
-        && let Err(error) = std::fs::metadata(path)
-    {
-        errors.add("redaction.key_file", format_args!("{}: {error}", path.display()));
+/// `None` where something is wrong.
+fn redaction_config(redaction: RedactionSettings, errors: &mut Errors) -> Option<Redaction> {
+    let RedactionSettings { key_file, headers, query, fields, opaque_bodies } = redaction;
+    let rules = Rules { headers, query, fields, opaque_bodies: opaque_bodies.unwrap_or_default() };
+    let key = match &key_file {
+        Some(path) => fs::read(path)
+            .map_err(|error| error.to_string())
+            .and_then(|content| Key::parse(&content).map_err(|error| error.to_string()))
+            .map_err(|problem| format!("{}: {problem}", path.display())),
+        None => Key::new(&rand::random::<[u8; 32]>()).map_err(|error| error.to_string()),
+    };
+    let key = key.map_err(|problem| errors.add("redaction.key_file", problem)).ok();
+    // With any key: what is wrong with the rules is told beside what is wrong with the key.
+    let any_key = Key::new(&[0; MIN_KEY_BYTES]).ok();
+    let is_known = key.is_some();
+    match Redactor::new(&rules, key.or(any_key)?) {
+        Ok(redactor) => is_known.then(|| Redaction { rules, key_file, redactor: Arc::new(redactor) }),
+        Err(RulesError(problems)) => {
+            problems.iter().for_each(|problem| errors.0.push(format!("redaction.{problem}")));
+            None
+        }
     }
-    redaction
 }
 
 fn target_configs(targets: Vec<TargetSettings>, errors: &mut Errors) -> Vec<TargetConfig> {
@@ -321,6 +361,9 @@ fn target_configs(targets: Vec<TargetSettings>, errors: &mut Errors) -> Vec<Targ
                 Ok(port) if port != 0 => filter.push(port),
                 _ => errors.add(&format!("{setting}.ports"), format_args!("must be 1 to 65535, is {port}")),
             }
+        }
+        if filter.len() > MAX_PORTS {
+            errors.add(&format!("{setting}.ports"), format_args!("must be {MAX_PORTS} at most"));
         }
         let ports = if filter.is_empty() { PortFilter::All } else { PortFilter::Only(filter) };
         configs.extend(selector.map(|selector| {
@@ -360,7 +403,7 @@ collector: http://collector:1234
 targets:
   - {name: a, cgroup: /a.slice, ports: [80, 8080]}
   - {name: b, pid: 17}
-rings: {count: 3, bytes: 1MiB, segment_bytes: 4096}
+rings: {count: 4, bytes: 1MiB, segment_bytes: 4096}
 limits: {body_bytes: 1KiB, head_bytes: 2KiB, total_bytes: 8MiB, flows: 9, idle: 5s}
 redaction: {headers: [x-secret], query: [q], fields: [f]}
 spool: {bytes: 2MiB}
@@ -371,7 +414,7 @@ drain_timeout: 250ms
         )
         .unwrap();
         assert_eq!(config.targets[0].ports, PortFilter::Only(vec![80, 8080]));
-        assert_eq!(config.rings, RingConfig { count: 3, bytes: 1 << 20, segment_bytes: 4096 });
+        assert_eq!(config.rings, RingConfig { count: 4, bytes: 1 << 20, segment_bytes: 4096 });
         assert_eq!((config.limits.body_bytes, config.limits.flows), (1024, 9));
         assert_eq!(config.limits.idle_ns, 5_000_000_000);
         assert_eq!(config.spool_bytes, 2 << 20);
@@ -387,9 +430,9 @@ collector: https://x
 targets:
   - {name: a, cgroup: /a, pid: 1}
   - {name: a, pid: 2, ports: [0, 70000]}
-rings: {count: 0, bytes: 5000}
+rings: {count: 3, bytes: 1000000}
 limits: {body_bytes: 1GiB, idle: soon}
-redaction: {key_file: /no/such/key}
+redaction: {key_file: /no/such/key, headers: [':']}
 spool: {bytes: lots}
 admin: {listen: here}
 log: {format: xml}
@@ -410,6 +453,7 @@ drain_timeout: '1'
             "limits.body_bytes:",
             "limits.idle:",
             "redaction.key_file:",
+            "redaction.headers[0]:",
             "spool.bytes:",
             "admin.listen:",
             "log.format:",
@@ -421,7 +465,7 @@ drain_timeout: '1'
                 "{setting} in {errors:#?}"
             );
         }
-        assert_eq!(errors.len(), 15, "{errors:#?}");
+        assert_eq!(errors.len(), 16, "{errors:#?}");
     }
 
     #[test]

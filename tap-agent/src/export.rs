@@ -10,7 +10,7 @@ use prost_types::{Duration, Timestamp};
 use sha2::{Digest, Sha256};
 use tap_flow::{Body, Completeness, Exchange, Headers, Request, Response, Role};
 use tap_proto::v1;
-use tap_redact::{Redacted, Redaction};
+use tap_redact::{DropReason, Redacted, Redaction};
 
 use crate::{clock::WallClock, registry::Target};
 
@@ -39,6 +39,8 @@ impl Exporter {
 
     /// `clock` tells the wall-clock time of the capture's clock.
     pub fn export(&self, exchange: Redacted<Exchange>, target: &Target, clock: &WallClock) -> v1::Exchange {
+        let (request_dropped, response_dropped) =
+            (exchange.request_body_dropped(), exchange.response_body_dropped());
         let (exchange, redactions) = exchange.into_parts();
         let start = clock.wall(exchange.start());
         let Exchange { flow, flow_serial, index, role, request, response, wire_bytes } = exchange;
@@ -66,8 +68,8 @@ impl Exporter {
             destination: Some(endpoint(destination)),
             flow: flow_id,
             flow_index: index,
-            request: request.map(request_message),
-            response: response.map(response_message),
+            request: request.map(|request| request_message(request, request_dropped)),
+            response: response.map(|response| response_message(response, response_dropped)),
             redactions: redactions.into_iter().map(redaction).collect(),
             wire_bytes,
             // What only a cluster knows, and what only the collector sets.
@@ -116,7 +118,7 @@ fn endpoint(address: SocketAddr) -> v1::Endpoint {
     }
 }
 
-fn request_message(request: Request) -> v1::Request {
+fn request_message(request: Request, dropped: Option<DropReason>) -> v1::Request {
     let Request { method, target, version, headers, body, trailers, completeness, span: _ } = request;
     let target = target_text(&target);
     let parts = split_target(&method, &target);
@@ -124,7 +126,6 @@ fn request_message(request: Request) -> v1::Request {
         Some(host) => host.to_ascii_lowercase(),
         None => headers.get("host").map_or_else(String::new, |host| lossy(host).to_ascii_lowercase()),
     };
-    let (body, completeness) = body_message(body, completeness);
     v1::Request {
         method: lossy(&method),
         scheme: parts.scheme.to_ascii_lowercase(),
@@ -133,24 +134,23 @@ fn request_message(request: Request) -> v1::Request {
         query: parts.query.to_owned(),
         version: version.as_str().to_owned(),
         headers: header_messages(headers),
-        body,
+        body: body_message(body, dropped),
         trailers: header_messages(trailers),
-        completeness: Some(completeness),
+        completeness: Some(completeness_message(completeness)),
     }
 }
 
-fn response_message(response: Response) -> v1::Response {
+fn response_message(response: Response, dropped: Option<DropReason>) -> v1::Response {
     let Response { status, reason, version, headers, body, trailers, completeness, span: _, interim } =
         response;
-    let (body, completeness) = body_message(body, completeness);
     v1::Response {
         status: status.into(),
         reason: lossy(&reason),
         version: version.as_str().to_owned(),
         headers: header_messages(headers),
-        body,
+        body: body_message(body, dropped),
         trailers: header_messages(trailers),
-        completeness: Some(completeness),
+        completeness: Some(completeness_message(completeness)),
         interim_statuses: interim.into_iter().map(u32::from).collect(),
     }
 }
@@ -214,45 +214,19 @@ fn header_messages(headers: Headers) -> Vec<v1::Header> {
         .collect()
 }
 
-/// Absent where the message has no body. A text that was cut within a character loses the character's first bytes,
-/// which its completeness then counts, so that it stays a text.
-fn body_message(body: Body, completeness: Completeness) -> (Option<v1::Body>, v1::Completeness) {
-    let Body { content, size, decoded_from, undecoded } = body;
-    let mut completeness = completeness_message(completeness);
+/// Absent where the message has no body. `dropped` is why redaction took the content away.
+fn body_message(body: Body, dropped: Option<DropReason>) -> Option<v1::Body> {
+    let Body { content, size, decoded_from, undecoded: _ } = body;
     if size == 0 && content.is_empty() {
-        return (None, completeness);
+        return None;
     }
-    let kept = match std::str::from_utf8(&content) {
-        Err(error) if error.error_len().is_none() && !is_complete(&completeness) => {
-            let kept = error.valid_up_to();
-            if completeness.state == i32::from(v1::completeness::State::Truncated)
-                && completeness.bytes > 0
-                && decoded_from.is_empty()
-            {
-                completeness.bytes += (content.len() - kept) as u64;
-            }
-            content.slice(..kept)
-        }
-        _ => content,
-    };
-    let dropped = match (kept.is_empty(), undecoded) {
-        (false, _) => "",
-        (true, true) => "undecodable",
-        // The cap may be zero, or the connection may have ended before the body began: completeness tells.
-        (true, false) if !is_complete(&completeness) => "",
-        (true, false) => "policy",
-    };
-    let content = match std::str::from_utf8(&kept) {
-        _ if kept.is_empty() => None,
+    let content = match std::str::from_utf8(&content) {
+        _ if content.is_empty() => None,
         Ok(text) => Some(v1::body::Content::Text(text.to_owned())),
-        Err(_) => Some(v1::body::Content::Binary(kept.clone())),
+        Err(_) => Some(v1::body::Content::Binary(content)),
     };
-    let body = v1::Body { content, size, decoded_from: lossy(&decoded_from), dropped: dropped.to_owned() };
-    (Some(body), completeness)
-}
-
-fn is_complete(completeness: &v1::Completeness) -> bool {
-    completeness.state == i32::from(v1::completeness::State::Complete)
+    let dropped = dropped.map_or("", DropReason::as_str).to_owned();
+    Some(v1::Body { content, size, decoded_from: lossy(&decoded_from), dropped })
 }
 
 fn completeness_message(completeness: Completeness) -> v1::Completeness {

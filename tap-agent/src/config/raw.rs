@@ -3,6 +3,7 @@
 use std::{fmt, path::PathBuf};
 
 use serde::Deserialize;
+use tap_redact::OpaqueBodies;
 
 /// The settings file. Flags of the same name override it.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -85,6 +86,8 @@ pub struct RedactionSettings {
     /// Names of fields of JSON and form bodies.
     #[serde(default)]
     pub fields: Vec<String>,
+    /// `drop` or `keep`: bodies of types that redaction can't read, such as images. Default: drop.
+    pub opaque_bodies: Option<OpaqueBodies>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
