@@ -54,40 +54,46 @@ pub(crate) fn copy(
         _pad1: 0,
     };
 
-    // No branch depends on how many records there have been, so that the verifier sees the same
-    // state after each.
-    let mut remaining = len;
-    let mut offset = segment.payload_offset;
-    let mut flags = segment.flags;
+    // The odd bytes come first, in a record of their size, and then as many of the largest records as
+    // it takes: the other way round the verifier would go through all sizes after each of those.
+    let odd = if len == 0 { 0 } else { (len - 1) % MAX_RECORD_PAYLOAD + 1 };
+    let mut remaining = len - odd;
+    let mut offset = segment.payload_offset + odd;
+    set_part(&mut record, segment, odd, remaining, cut);
+    if !ring.put(skb, &record, segment.payload_offset) {
+        return Err(Uncopied::Lost { copied: 0 });
+    }
+    record.sequence = segment.sequence.wrapping_add(odd + beginning(segment.flags));
     let mut records = 1;
-    while remaining > MAX_RECORD_PAYLOAD && records < MAX_RECORDS_PER_SEGMENT {
-        // The end of the stream comes after the last byte, its beginning before the first, and takes a
-        // sequence number.
-        record.flags = flags & !(FIN | RST);
-        let beginning = u32::from(flags & SYN) / u32::from(SYN);
-        flags &= !SYN;
-        set_payload(&mut record, MAX_RECORD_PAYLOAD);
-        if !ring.put_full(skb, &record, offset) {
-            return Err(Uncopied::Lost { copied: len - remaining });
-        }
-        record.sequence = record.sequence.wrapping_add(MAX_RECORD_PAYLOAD + beginning);
+    while remaining > 0 && records < MAX_RECORDS_PER_SEGMENT {
         remaining -= MAX_RECORD_PAYLOAD;
+        set_part(&mut record, segment, MAX_RECORD_PAYLOAD, remaining, cut);
+        record.flags &= !SYN;
+        if !ring.put_full(skb, &record, offset) {
+            return Err(Uncopied::Lost { copied: len - remaining - MAX_RECORD_PAYLOAD });
+        }
+        record.sequence = record.sequence.wrapping_add(MAX_RECORD_PAYLOAD);
         offset += MAX_RECORD_PAYLOAD;
         records += 1;
-    }
-    record.flags = flags;
-    record.cut = cut;
-    set_payload(&mut record, remaining);
-    if !ring.put(skb, &record, offset) {
-        return Err(Uncopied::Lost { copied: len - remaining });
     }
     Ok(())
 }
 
+/// Fills in what differs between a segment's records, of which this has `len` bytes and `remaining` come after it.
 #[inline(always)]
-fn set_payload(record: &mut SegmentRecord, len: u32) {
+fn set_part(record: &mut SegmentRecord, segment: &Segment, len: u32, remaining: u32, cut: u32) {
     record.payload_len = len;
     record.header.len = SegmentRecord::SIZE as u32 + len;
+    // The end of the stream comes after the last byte, and so does what was cut.
+    let is_last = remaining == 0;
+    record.flags = if is_last { segment.flags } else { segment.flags & !(FIN | RST) };
+    record.cut = if is_last { cut } else { 0 };
+}
+
+/// The sequence numbers that the stream's beginning takes: one, if this is it.
+#[inline(always)]
+fn beginning(flags: u8) -> u32 {
+    u32::from(flags & SYN) / u32::from(SYN)
 }
 
 /// An address in the byte order in which it came.

@@ -85,10 +85,10 @@ impl Packet {
 pub(crate) fn parse(skb: *mut __sk_buff) -> Option<Packet> {
     // SAFETY: the packet is the program's context, which the verifier lets read this field.
     let len = unsafe { (*skb).len };
-    let [first] = load::<1>(skb, 0)?;
-    let network = match first >> 4 {
-        4 => ipv4(skb)?,
-        6 => ipv6(skb)?,
+    let header = load::<{ IPV4_HEADER as usize }>(skb, 0)?;
+    let network = match header[0] >> 4 {
+        4 => ipv4(header)?,
+        6 => ipv6(skb, header)?,
         _ => return None,
     };
     let after_network = len.saturating_sub(network.len);
@@ -120,8 +120,7 @@ fn segment(skb: *mut __sk_buff, network: Network, after_network: u32) -> Option<
 }
 
 #[inline(always)]
-fn ipv4(skb: *mut __sk_buff) -> Option<Network> {
-    let header = load::<{ IPV4_HEADER as usize }>(skb, 0)?;
+fn ipv4(header: [u8; IPV4_HEADER as usize]) -> Option<Network> {
     let [first, _, _, _, _, _, f0, f1, _, protocol, _, _, s0, s1, s2, s3, d0, d1, d2, d3] = header;
     let len = u32::from(first & 0x0f) * 4;
     if protocol != IPPROTO_TCP || len < IPV4_HEADER {
@@ -138,9 +137,8 @@ fn ipv4(skb: *mut __sk_buff) -> Option<Network> {
 }
 
 #[inline(always)]
-fn ipv6(skb: *mut __sk_buff) -> Option<Network> {
-    // All but the addresses.
-    let [_, _, _, _, _, _, mut next, _] = load::<8>(skb, 0)?;
+fn ipv6(skb: *mut __sk_buff, begin: [u8; IPV4_HEADER as usize]) -> Option<Network> {
+    let mut next = begin[6];
     let mut len = IPV6_HEADER;
     let mut is_fragment = false;
     let mut extensions = 0;
