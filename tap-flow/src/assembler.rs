@@ -10,7 +10,7 @@ use crate::{
     flow::{Context, Flow},
     limits::Limits,
     lru::Lru,
-    segment::{FlowKey, Segment, TapId, TcpFlags},
+    segment::{Direction, FlowKey, Segment, TapId, TcpFlags},
     stats::{FlowStats, Reason},
 };
 
@@ -31,6 +31,8 @@ pub struct Assembler {
     /// Flows with a hole, by when it has to be looked at.
     holes: VecDeque<HoleTimer>,
     held_bytes: usize,
+    /// Learnt from the traffic: whether a missing SYN of a tapped server means loss.
+    sees_server_syn: bool,
     taps: HashMap<TapId, u32>,
     stats: Vec<FlowStats>,
     free_stats: Vec<u32>,
@@ -83,6 +85,7 @@ impl Assembler {
             closed: Lru::new(),
             holes: VecDeque::new(),
             held_bytes: 0,
+            sees_server_syn: false,
             taps: HashMap::new(),
             stats: Vec::new(),
             free_stats: Vec::new(),
@@ -92,6 +95,9 @@ impl Assembler {
     /// Takes one segment; hands every exchange that it completes to `emit`.
     pub fn push(&mut self, segment: Segment<'_>, emit: &mut impl FnMut(Exchange)) {
         self.give_up_due_holes(segment.time, emit);
+        if segment.direction == Direction::Egress && segment.flags.contains(TcpFlags::SYN | TcpFlags::ACK) {
+            self.sees_server_syn = true;
+        }
         let Some(slot) = self.find_or_open(&segment, emit) else { return };
         self.with_flow(slot, emit, |slot, context| slot.push(&segment, context));
         self.make_room(slot, emit);
@@ -225,7 +231,7 @@ impl Assembler {
     ) {
         let Some(slot) = self.slots[at as usize].as_mut() else { return };
         let stats = &mut self.stats[slot.tap as usize];
-        step(slot, &mut Context { limits: &self.limits, stats, emit });
+        step(slot, &mut Context { sees_server_syn: self.sees_server_syn, limits: &self.limits, stats, emit });
         let (buffered_bytes, held_bytes, hole_since) = slot.settle();
         stats.bytes_buffered = stats.bytes_buffered - slot.buffered_bytes + buffered_bytes;
         self.held_bytes = self.held_bytes - slot.held_bytes + held_bytes;
@@ -344,8 +350,8 @@ impl Slot {
                 context.stats.discard(*reason, segment.payload.len() as u64);
                 let ends = segment.flags.contains(TcpFlags::FIN);
                 match segment.direction {
-                    crate::Direction::Ingress => *ingress_ended |= ends,
-                    crate::Direction::Egress => *egress_ended |= ends,
+                    Direction::Ingress => *ingress_ended |= ends,
+                    Direction::Egress => *egress_ended |= ends,
                 }
                 if segment.flags.contains(TcpFlags::RST) || *ingress_ended && *egress_ended {
                     self.state = State::Closed;

@@ -37,6 +37,10 @@ struct Stream {
     parser: Parser,
     /// Where the open message belongs.
     place: Place,
+    /// The direction was followed from its SYN, or from a message on: nothing went by unnoticed.
+    anchored: bool,
+    /// A message was lost, or its end.
+    lost_sync: bool,
     /// Why nothing is parsed any more.
     stopped: Option<Reason>,
     /// The end was reached and handled.
@@ -45,6 +49,8 @@ struct Stream {
 
 /// What a flow works with but does not own.
 pub(crate) struct Context<'a> {
+    /// The hooks see what a tapped server sends while a connection opens: Linux 6.6 and later.
+    pub(crate) sees_server_syn: bool,
     pub(crate) limits: &'a Limits,
     pub(crate) stats: &'a mut FlowStats,
     pub(crate) emit: &'a mut dyn FnMut(Exchange),
@@ -161,6 +167,7 @@ impl Flow {
         if !stream.reassembler.has_begun() {
             stream.reassembler.syn(sequence);
             stream.parser = Parser::at_start();
+            stream.anchored = true;
             if from_server {
                 self.spoke = Some(direction);
             } else {
@@ -327,6 +334,10 @@ impl Flow {
             self.pairing.resume();
         }
         let place = self.pairing.place_request(method, started, context.limits.pipelined_requests);
+        if doubt.is_some() {
+            // On a joined connection the first request is married on trust; the next has to prove itself.
+            self.pairing.lose_step();
+        }
         self.stream(direction).place = place;
         self.begin_body(direction, Kind::Request, framing, context);
     }
@@ -343,7 +354,13 @@ impl Flow {
             stream.parser.continue_after_interim(status);
             return;
         }
-        if doubt.is_some() {
+        let anchored = std::mem::replace(&mut stream.anchored, true);
+        let requests = self.stream(direction.reverse());
+        // The server's SYN was lost, and who knows what with it.
+        let syn_lost = requests.anchored && (direction == Direction::Ingress || context.sees_server_syn);
+        // Of several requests, which one is answered by the first response that was seen is not known.
+        let several = requests.lost_sync || self.pairing.messages() > 1;
+        if doubt.is_some() || !anchored && (syn_lost || several) {
             self.pairing.lose_step();
             self.emit_unanswered(context);
         }
@@ -504,7 +521,9 @@ impl Flow {
         if let Some(kind) = kind {
             self.message_ends(direction, kind, end, context);
         }
-        let abandoned = self.stream(direction).parser.lose_sync(doubt);
+        let stream = self.stream(direction);
+        stream.lost_sync = true;
+        let abandoned = stream.parser.lose_sync(doubt);
         context.stats.discard(reason, abandoned);
         if kind == Some(Kind::Response) {
             self.emit_unanswered(context);
@@ -575,6 +594,8 @@ impl Stream {
             reassembler: Reassembler::default(),
             parser: Parser::joined(),
             place: Place::Alone { index: 0 },
+            anchored: false,
+            lost_sync: false,
             stopped: None,
             ended: false,
         }

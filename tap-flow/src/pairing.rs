@@ -81,6 +81,11 @@ impl Pairing {
         self.queue.is_empty()
     }
 
+    /// Requests, and responses without one, that were seen so far.
+    pub(crate) fn messages(&self) -> u32 {
+        self.next_index
+    }
+
     /// Payload bytes of the messages that wait.
     pub(crate) fn wire_bytes(&self) -> u64 {
         self.wire_bytes

@@ -121,7 +121,8 @@ impl Reassembler {
         let skip = match behind(next, sequence) {
             Some(overlap) if overlap as usize >= length => return Offer::Duplicate,
             Some(overlap) => overlap as usize,
-            None => return self.hold(sequence, payload, cut, arrival),
+            // What stands before it may have come in the same turn.
+            None => return self.hold(sequence, payload, cut, Arrival { turn: false, ..arrival }),
         };
         let skip_payload = skip.min(payload.len());
         let cut = cut - (skip - skip_payload) as u32;

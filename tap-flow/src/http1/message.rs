@@ -122,7 +122,7 @@ impl Parser {
 
     /// A parser for a connection that is older than the tap.
     pub(crate) fn joined() -> Self {
-        Self::new(State::Sync { doubt: Doubt::Joined, adjacent: false })
+        Self::new(State::Sync { doubt: Doubt::Joined, adjacent: true })
     }
 
     fn new(state: State) -> Self {
@@ -184,7 +184,11 @@ impl Parser {
                     return Step { consumed: bytes.len(), event: Event::Skipped(doubt.reason()) };
                 }
                 self.begin(arrival);
-                self.doubt = (adjacent || !arrival.turn).then_some(doubt);
+                // The first bytes of a joined direction: a server's are taken for the start of its answer, as
+                // hooks of old kernels do not see its SYN; a client's may be the rest of anything.
+                let answers = kind == Kind::Response && doubt == Doubt::Joined;
+                let certain = arrival.turn && (!adjacent || answers);
+                self.doubt = (!certain).then_some(doubt);
             }
             State::Start => {
                 let blank = bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();

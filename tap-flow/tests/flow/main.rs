@@ -1,4 +1,10 @@
 //! The crate from outside: segments in, exchanges and a balanced ledger out.
 
+#![expect(clippy::unwrap_used, reason = "a test panics")]
+
 mod exchanges;
+mod hostile;
+mod lifecycle;
+mod model;
+mod splits;
 mod support;
