@@ -248,3 +248,208 @@ fn redaction(redaction: Redaction) -> v1::Redaction {
 fn lossy(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use bytes::Bytes;
+    use tap_flow::{Cause, FlowKey, Header, Span, TapId, Version};
+    use tap_redact::{Key, Redactor, Rules};
+
+    use super::*;
+    use crate::registry::TargetKey;
+
+    const SECOND: u64 = NANOS_PER_SECOND;
+
+    fn headers(fields: &[(&str, &[u8])]) -> Headers {
+        let header = |(name, value): &(&str, &[u8])| Header {
+            name: Bytes::copy_from_slice(name.as_bytes()),
+            value: Bytes::copy_from_slice(value),
+        };
+        Headers(fields.iter().map(header).collect())
+    }
+
+    fn body(content_type: &'static str, content: &'static [u8]) -> (Headers, Body) {
+        let body = Body { content: content.into(), size: content.len() as u64, ..Body::default() };
+        (headers(&[("Content-Type", content_type.as_bytes())]), body)
+    }
+
+    fn exchange() -> Exchange {
+        let (request_headers, _) = body("", b"");
+        Exchange {
+            flow: FlowKey {
+                tap: TapId(1),
+                local: "[::ffff:10.0.0.1]:80".parse().unwrap(),
+                remote: "10.0.0.2:40000".parse().unwrap(),
+            },
+            flow_serial: 7,
+            index: 2,
+            role: Role::Inbound,
+            request: Some(Request {
+                method: "GET".into(),
+                target: "/a?b=c?d".into(),
+                version: Version::Http11,
+                headers: Headers(
+                    headers(&[("Host", b"Shop.Example:8080"), ("X-Raw", b"caf\xe9")])
+                        .0
+                        .into_iter()
+                        .chain(request_headers.0)
+                        .collect(),
+                ),
+                body: Body::default(),
+                trailers: Headers::default(),
+                completeness: Completeness::Complete,
+                span: Span { start: 10 * SECOND, end: 10 * SECOND + 5 },
+            }),
+            response: Some(Response {
+                status: 200,
+                reason: "OK".into(),
+                version: Version::Http11,
+                headers: headers(&[("Content-Type", b"text/plain")]),
+                body: Body { content: "hello".into(), size: 5, ..Body::default() },
+                trailers: Headers::default(),
+                completeness: Completeness::Complete,
+                span: Span { start: 11 * SECOND, end: 12 * SECOND },
+                interim: vec![100],
+            }),
+            wire_bytes: 321,
+        }
+    }
+
+    fn export(exchange: Exchange) -> v1::Exchange {
+        let redactor = Redactor::new(&Rules::default(), Key::new(&[7; 32]).unwrap()).unwrap();
+        let target =
+            Target { key: TargetKey(0), name: "web".to_owned(), workload: "nginx.service".to_owned() };
+        let clock = WallClock::with_offset(1_700_000_000 * i128::from(SECOND));
+        Exporter::new("node", 42, 3).export(redactor.redact(exchange), &target, &clock)
+    }
+
+    #[test]
+    fn a_whole_exchange_is_carried_over() {
+        let message = export(exchange());
+        assert_eq!(message.role(), v1::Role::Inbound);
+        assert_eq!(message.time, Some(Timestamp { seconds: 1_700_000_010, nanos: 0 }));
+        assert_eq!(message.duration, Some(Duration { seconds: 2, nanos: 0 }));
+        assert_eq!((message.target.as_str(), message.node.as_str()), ("web", "node"));
+        assert_eq!(message.workload, "nginx.service");
+        assert_eq!((message.flow, message.flow_index, message.wire_bytes), (3 << 48 | 7, 2, 321));
+        let (source, destination) = (message.source.unwrap(), message.destination.unwrap());
+        assert_eq!((source.ip.as_str(), source.port), ("10.0.0.2", 40000));
+        assert_eq!((destination.ip.as_str(), destination.port), ("10.0.0.1", 80), "an IPv4-mapped address");
+
+        let request = message.request.unwrap();
+        assert_eq!((request.path.as_str(), request.query.as_str()), ("/a", "b=c?d"));
+        assert_eq!((request.scheme.as_str(), request.host.as_str()), ("http", "shop.example:8080"));
+        assert_eq!(request.body, None);
+        let raw = &request.headers[1];
+        assert_eq!((raw.value.as_str(), raw.raw_value.as_ref()), ("caf\u{fffd}", b"caf\xe9".as_slice()));
+        assert!(request.headers[0].raw_value.is_empty());
+
+        let response = message.response.unwrap();
+        assert_eq!((response.status, response.interim_statuses.as_slice()), (200, [100].as_slice()));
+        let body = response.body.unwrap();
+        assert_eq!((body.content, body.size), (Some(v1::body::Content::Text("hello".to_owned())), 5));
+        assert_eq!(response.completeness.unwrap().state(), v1::completeness::State::Complete);
+    }
+
+    #[test]
+    fn the_same_exchange_has_the_same_id_and_ids_sort_by_time() {
+        let (first, again) = (export(exchange()), export(exchange()));
+        assert_eq!(first.id, again.id);
+        let id = uuid::Uuid::parse_str(&first.id).unwrap();
+        assert_eq!(id.get_version_num(), 7);
+        assert_eq!(id.get_timestamp().unwrap().to_unix(), (1_700_000_010, 0));
+        let mut next = exchange();
+        next.index += 1;
+        assert_ne!(export(next).id, first.id);
+        let mut later = exchange();
+        later.request.as_mut().unwrap().span.start += NANOS_PER_MILLI;
+        assert!(export(later).id > first.id);
+    }
+
+    #[test]
+    fn an_outbound_exchange_has_the_tapped_end_as_its_source() {
+        let message = export(Exchange { role: Role::Outbound, ..exchange() });
+        assert_eq!(message.role(), v1::Role::Outbound);
+        assert_eq!(message.source.unwrap().port, 80);
+    }
+
+    #[test]
+    fn what_was_not_seen_is_absent() {
+        let message = export(Exchange { request: None, ..exchange() });
+        assert_eq!(message.request, None);
+        assert_eq!(message.duration, None);
+        assert_eq!(message.time.unwrap().seconds, 1_700_000_011);
+        assert_eq!(message.timing.unwrap().request_start_ns, 0);
+
+        let mut joined = exchange();
+        joined.request.as_mut().unwrap().completeness = Completeness::JoinedMidstream;
+        let message = export(joined);
+        assert_eq!(message.timing.unwrap().request_start_ns, 0);
+        assert_eq!(message.duration, None);
+    }
+
+    #[test]
+    fn completeness_is_carried_over() {
+        let of = |completeness| {
+            let mut exchange = exchange();
+            exchange.response.as_mut().unwrap().completeness = completeness;
+            export(exchange).response.unwrap().completeness.unwrap()
+        };
+        let truncated = of(Completeness::Truncated { bytes: 9, cause: Cause::BodyCap });
+        assert_eq!(truncated.state(), v1::completeness::State::Truncated);
+        assert_eq!((truncated.bytes, truncated.cause.as_str()), (9, "body_cap"));
+        let gap = of(Completeness::Gap { offset: 3, bytes: 4 });
+        assert_eq!((gap.state(), gap.offset, gap.bytes), (v1::completeness::State::Gap, 3, 4));
+    }
+
+    #[test]
+    fn a_dropped_body_says_why() {
+        let mut opaque = exchange();
+        let response = opaque.response.as_mut().unwrap();
+        (response.headers, response.body) = body("image/png", b"\x89PNG\r\n");
+        let body = export(opaque).response.unwrap().body.unwrap();
+        assert_eq!((body.content, body.size, body.dropped.as_str()), (None, 6, "opaque"));
+    }
+
+    #[test]
+    fn redactions_are_listed() {
+        let mut secret = exchange();
+        secret.request.as_mut().unwrap().headers =
+            headers(&[("Authorization", b"Bearer abcdef0123456789abcdef")]);
+        let message = export(secret);
+        assert!(message.redactions.iter().any(|redaction| redaction.rule == "header.authorization"));
+        assert!(!message.request.unwrap().headers[0].value.contains("abcdef0123456789"));
+    }
+
+    #[test]
+    fn targets_are_taken_apart() {
+        let parts = |method: &str, target| {
+            let TargetParts { scheme, host, path, query } = split_target(method.as_bytes(), target);
+            (scheme, host, path, query)
+        };
+        assert_eq!(parts("GET", "/"), ("http", None, "/", ""));
+        assert_eq!(parts("GET", "/a?"), ("http", None, "/a", ""));
+        assert_eq!(parts("GET", "/go?to=http://x/y"), ("http", None, "/go", "to=http://x/y"));
+        assert_eq!(parts("GET", "http://Host:1/a?b"), ("http", Some("Host:1"), "/a", "b"));
+        assert_eq!(parts("GET", "HTTPS://u:p@host"), ("HTTPS", Some("host"), "/", ""));
+        assert_eq!(parts("GET", "http://host?q"), ("http", Some("host"), "/", "q"));
+        assert_eq!(parts("OPTIONS", "*"), ("http", None, "*", ""));
+        assert_eq!(parts("CONNECT", "host:443"), ("http", Some("host:443"), "host:443", ""));
+        assert_eq!(parts("GET", "ftp://host/"), ("http", None, "ftp://host/", ""));
+    }
+
+    #[test]
+    fn bytes_that_are_not_utf8_are_percent_encoded_in_targets() {
+        assert_eq!(target_text(b"/caf\xe9"), "/caf%E9");
+        assert_eq!(target_text("/caf\u{e9}".as_bytes()), "/caf\u{e9}");
+    }
+
+    #[test]
+    fn addresses_are_canonical() {
+        let of = |address: &str| endpoint(address.parse().unwrap()).ip;
+        assert_eq!(of("[::ffff:192.0.2.1]:1"), "192.0.2.1");
+        assert_eq!(of("[2001:db8::1]:1"), "2001:db8::1".parse::<IpAddr>().unwrap().to_string());
+    }
+}

@@ -37,8 +37,11 @@ const WAIT_IDLE: Duration = Duration::from_millis(50);
 /// A ring is idle after this many empty waits.
 const IDLE_AFTER: u32 = 20;
 
-/// How many records are read before timers and counters are looked after.
+/// How many records are read before the counters are published.
 const RECORDS_PER_TURN: usize = 4096;
+
+/// How many turns are taken before the timers are looked after, where the ring never gets empty.
+const TURNS: usize = 64;
 
 /// How often silent connections are looked for and the wall clock is sampled, in nanoseconds.
 const TIMER: u64 = 1_000_000_000;
@@ -129,6 +132,8 @@ struct Outlet {
     exporter: Exporter,
     clock: WallClock,
     now: u64,
+    /// When the last segment passed the hook.
+    segment_time: u64,
     batch: OpenBatch,
     spool: Arc<Spool>,
     /// Of the taps of which this ring had segments.
@@ -149,6 +154,7 @@ impl<S: SegmentSource> Ring<S> {
             exporter: Exporter::new(agent, *epoch, number),
             clock: WallClock::sample(),
             now: boottime(),
+            segment_time: 0,
             batch: OpenBatch::default(),
             spool: Arc::clone(spool),
             taps: HashMap::new(),
@@ -169,13 +175,20 @@ impl<S: SegmentSource> Ring<S> {
             }
             let mut records = self.turn();
             empty_turns = if records == 0 { empty_turns.saturating_add(1) } else { 0 };
-            while records >= RECORDS_PER_TURN {
+            for _ in 1..TURNS {
+                if records < RECORDS_PER_TURN {
+                    break;
+                }
                 records = self.turn();
             }
             if self.outlet.now >= next_timer {
                 next_timer = self.outlet.now + TIMER;
                 self.outlet.clock = WallClock::sample();
-                self.assembler.expire(self.outlet.now, &mut |exchange| self.outlet.take(exchange));
+                // While there is more in the ring, time is what its records say: an agent that was stopped for
+                // a while must not take connections for silent whose segments it has not read.
+                let drained = records < RECORDS_PER_TURN;
+                let time = if drained { self.outlet.now } else { self.outlet.segment_time };
+                self.assembler.expire(time, &mut |exchange| self.outlet.take(exchange));
                 self.publish();
             }
             if stopping && empty_turns > 0 {
@@ -194,6 +207,7 @@ impl<S: SegmentSource> Ring<S> {
         let records = source.drain(RECORDS_PER_TURN, &mut |segment| {
             // A tap is registered before it is attached, so what has no target was never asked for.
             if outlet.knows(segment.key.tap) {
+                outlet.segment_time = segment.time;
                 assembler.push(segment, &mut |exchange| outlet.take(exchange));
             }
         });
