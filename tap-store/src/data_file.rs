@@ -6,6 +6,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -13,7 +14,7 @@ use deltalake::{
     arrow::{array::RecordBatch, temporal_conversions},
     kernel::Add,
     parquet::{
-        arrow::ArrowWriter,
+        arrow::{ArrowWriter, arrow_writer::ArrowWriterOptions},
         basic::{Compression, ZstdLevel},
         file::properties::{EnabledStatistics, WriterProperties},
         schema::types::ColumnPath,
@@ -27,7 +28,7 @@ use uuid::Uuid;
 use crate::{
     Cause,
     columns::{day, order_key, record_batch},
-    schema::{PARTITION_COLUMN, STATISTICS_COLUMNS},
+    schema::{self, PARTITION_COLUMN, STATISTICS_COLUMNS},
 };
 
 /// Rows and bytes encoded at a time: bounds the copy in Arrow's form, and keeps its 32-bit offsets in range.
@@ -36,6 +37,22 @@ const BATCH_BYTES: usize = 32 * 1024 * 1024;
 
 /// Rows of a row group, the unit that a scan skips by its statistics. A commit rarely has as many.
 const ROW_GROUP_ROWS: usize = 64 * 1024;
+
+/// Columns whose statistics are in the file, for engines that skip row groups and pages.
+const PRUNING_COLUMNS: [&str; 12] = [
+    "id",
+    "time",
+    "duration_ns",
+    "node",
+    "namespace",
+    "workload",
+    "pod",
+    "method",
+    "host",
+    "path",
+    "status",
+    "agent",
+];
 
 /// A file to be put, and its entry in the log.
 #[derive(Debug)]
@@ -55,7 +72,9 @@ pub(crate) fn encode(exchanges: &[&Exchange]) -> Result<Vec<Encoded>, Cause> {
 
 fn encode_day(day: i64, mut rows: Vec<&Exchange>) -> Result<Encoded, Cause> {
     rows.sort_by(|a, b| (&a.namespace, order_key(a)).cmp(&(&b.namespace, order_key(b))));
-    let mut writer = ArrowWriter::try_new(Vec::new(), crate::schema::FILE.clone(), Some(properties()?))?;
+    // The Arrow schema would be a copy of the Parquet schema, larger than the rows of a quiet second.
+    let options = ArrowWriterOptions::new().with_properties(properties()?).with_skip_arrow_metadata(true);
+    let mut writer = ArrowWriter::try_new_with_options(Vec::new(), Arc::clone(&schema::FILE), options)?;
     for batch in batches(&rows) {
         writer.write(&batch?)?;
     }
@@ -90,17 +109,24 @@ fn batches<'a>(rows: &'a [&'a Exchange]) -> impl Iterator<Item = Result<RecordBa
 }
 
 fn properties() -> Result<WriterProperties, Cause> {
+    // With a file a second, what a file holds beside its rows counts: statistics are kept where a scan skips
+    // by them, and nowhere else.
     let mut properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?))
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
-        .set_created_by("podtap".to_owned());
-    // All different: a dictionary would be built and thrown away. Nobody compares bodies for order.
-    for column in ["request_body_text", "request_body_binary", "response_body_text", "response_body_binary"] {
-        properties = properties
-            .set_column_dictionary_enabled(ColumnPath::from(column), false)
-            .set_column_statistics_enabled(ColumnPath::from(column), EnabledStatistics::None);
+        .set_created_by("podtap".to_owned())
+        .set_statistics_enabled(EnabledStatistics::None);
+    for column in PRUNING_COLUMNS {
+        properties =
+            properties.set_column_statistics_enabled(ColumnPath::from(column), EnabledStatistics::Page);
     }
-    Ok(properties.set_column_dictionary_enabled(ColumnPath::from("id"), false).build())
+    // All different: a dictionary would be built and thrown away.
+    for column in
+        ["id", "request_body_text", "request_body_binary", "response_body_text", "response_body_binary"]
+    {
+        properties = properties.set_column_dictionary_enabled(ColumnPath::from(column), false);
+    }
+    Ok(properties.build())
 }
 
 /// The file's entry of statistics in Delta's form, for [`STATISTICS_COLUMNS`].

@@ -247,3 +247,26 @@ pub(crate) fn check(table: &DeltaTable) -> Result<(), String> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_contract_page_lists_every_column() {
+        let page = include_str!("../../docs/table.md");
+        for column in delta_columns() {
+            let nullable = if column.is_nullable() { "yes" } else { "no" };
+            let meaning = TABLE.field_with_name(column.name()).unwrap().metadata()["comment"].clone();
+            let rows: Vec<_> =
+                page.lines().filter(|line| line.starts_with(&format!("| `{}` |", column.name()))).collect();
+            let [row] = *rows else { panic!("{} has {} rows in docs/table.md", column.name(), rows.len()) };
+            assert!(row.ends_with(&format!("| {nullable} | {meaning} |")), "{row}");
+        }
+    }
+
+    #[test]
+    fn statistics_name_columns() {
+        assert!(STATISTICS_COLUMNS.iter().all(|name| FILE.field_with_name(name).is_ok()));
+    }
+}

@@ -39,10 +39,10 @@ fn in_order(mut exchanges: Vec<Exchange>, order: Order) -> Vec<Exchange> {
 
 /// Two agents, batches out of the order of time, several files.
 async fn fill(store: &Store) -> Vec<Exchange> {
-    let mut numbers: Vec<u64> = (0..600).collect();
+    let mut numbers: Vec<u64> = (0..240).collect();
     numbers.shuffle(&mut StdRng::seed_from_u64(1));
     let mut all = Vec::new();
-    for (index, numbers) in numbers.chunks(60).enumerate() {
+    for (index, numbers) in numbers.chunks(40).enumerate() {
         let name = ["node-a", "node-b"][index % 2];
         let sequence = index as u64 + 1;
         let exchanges: Vec<_> = numbers.iter().map(|number| exchange(name, *number)).collect();
@@ -63,10 +63,10 @@ async fn a_search_finds_what_a_plain_filter_finds_in_order() {
         for order in [Order::NewestFirst, Order::OldestFirst] {
             let expected: Vec<_> = all.iter().filter(|e| condition.matches(e)).cloned().collect();
             let expected = in_order(expected, order);
-            for page_size in [90, 1000] {
-                let found = search_all(&store, source, order, page_size).await;
-                assert_eq!(found, expected, "{source} by {order:?} in pages of {page_size}");
-            }
+            // The condition with the most rows is enough for the pages' seams.
+            let page_size = if source.is_empty() { 30 } else { 1000 };
+            let found = search_all(&store, source, order, page_size).await;
+            assert_eq!(found, expected, "{source} by {order:?}");
         }
     }
 }
@@ -98,7 +98,7 @@ async fn pages_are_of_one_version_while_ingest_goes_on() {
     let mut page_token = None;
     for sequence in 1.. {
         let page =
-            store.search(Query { page_size: 50, page_token, ..query("", Order::NewestFirst) }).await.unwrap();
+            store.search(Query { page_size: 30, page_token, ..query("", Order::NewestFirst) }).await.unwrap();
         found.extend(page.exchanges);
         page_token = page.next_page_token;
         if page_token.is_none() {
@@ -111,9 +111,9 @@ async fn pages_are_of_one_version_while_ingest_goes_on() {
             // Another replica goes on from the token.
             let other = Store::open(&crate::sample::url(&folder)).await.unwrap();
             let query =
-                Query { page_size: 50, page_token: page_token.clone(), ..query("", Order::NewestFirst) };
+                Query { page_size: 30, page_token: page_token.clone(), ..query("", Order::NewestFirst) };
             let page = other.search(query).await.unwrap();
-            assert_eq!(page.exchanges, expected[250..300]);
+            assert_eq!(page.exchanges, expected[150..180]);
         }
     }
     assert_eq!(found, expected);
@@ -194,7 +194,7 @@ async fn a_summary_leaves_details_out_and_filters_by_them() {
 async fn get_finds_each_exchange_by_its_id() {
     let folder = tempfile::tempdir().unwrap();
     let store = store(&folder).await;
-    for expected in fill(&store).await.into_iter().step_by(97) {
+    for expected in fill(&store).await.into_iter().step_by(47) {
         assert_eq!(store.get(&expected.id).await.unwrap(), Some(expected));
     }
     for unknown in ["", "x", "019b7c5e-0000-7000-8000-000000000000", "ffffffff-ffff-7fff-bfff-ffffffffffff"] {
