@@ -198,11 +198,7 @@ mod tests {
     fn exchange(method: &str, path: &str, headers: &[(&str, &str)]) -> Exchange {
         let headers = headers
             .iter()
-            .map(|(name, value)| Header {
-                name: (*name).into(),
-                value: (*value).into(),
-                raw_value: vec![].into(),
-            })
+            .map(|(name, value)| Header { name: (*name).into(), value: (*value).into(), ..Header::default() })
             .collect();
         Exchange {
             request: Some(v1::Request {
@@ -282,7 +278,7 @@ mod tests {
     #[test]
     fn raw_header_bytes_win_over_their_rendition() {
         let mut recorded = exchange("GET", "/", &[("X-Name", "caf\u{fffd}")]);
-        recorded.request.as_mut().unwrap().headers[0].raw_value = b"caf\xe9".to_vec().into();
+        recorded.request.as_mut().unwrap().headers[0].raw_value = b"caf\xe9".to_vec();
         let request = rebuild(&recorded, &plan(|_| {})).unwrap();
         assert_eq!(request.headers()["x-name"].as_bytes(), b"caf\xe9");
     }

@@ -1,6 +1,8 @@
 //! Replays against real servers in this process. What is asserted is structure (sums, order, limits, what
 //! arrived), never a duration.
 
+#![expect(clippy::unwrap_used, reason = "a test panics")]
+
 mod target;
 
 use std::{

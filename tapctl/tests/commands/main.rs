@@ -1,5 +1,7 @@
 //! The commands against a collector in this process, and the program's exit status.
 
+#![expect(clippy::unwrap_used, reason = "a test panics")]
+
 mod collector;
 
 use std::{
