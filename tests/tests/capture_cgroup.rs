@@ -14,7 +14,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use podtap_tests::{Cgroup, PATIENCE, until};
+use nix::sched::{CloneFlags, unshare};
+use podtap_tests::{Cgroup, PATIENCE, skip, until};
 use tap_agent::capture::{
     Attachment, Capture, CaptureError, CaptureOptions, KernelCounters, MAX_SEGMENT_CAP, MIN_RING_BYTES,
     Ports, SegmentRing,
@@ -545,4 +546,30 @@ fn until_gone(programs: &[u32], links: &[u32]) {
         }
     })
     .unwrap();
+}
+
+#[test]
+fn segments_of_more_than_64_kib_are_copied_in_full() {
+    // In a network namespace of this thread's own, as the size is a setting of the device.
+    unshare(CloneFlags::CLONE_NEWNET).unwrap();
+    let ip = |arguments: &[&str]| Command::new("ip").args(arguments).status().unwrap().success();
+    assert!(ip(&["link", "set", "lo", "up"]));
+    if !ip(&["link", "set", "lo", "gso_max_size", "400000", "gro_max_size", "400000"]) {
+        return skip("BIG TCP needs kernel 5.19 and iproute2 5.19");
+    }
+    let mut tapped = Tapped::new(&CaptureOptions::default(), || Ports::All);
+    let listener = tapped.listen(LOOPBACK[1]);
+    let client = connect_untapped(listener.local_addr().unwrap());
+    let (request, response) = (noise(9 << 20, 8), noise(9 << 20, 9));
+    let (remote, local) = converse(client, &listener, &request, &response);
+
+    let copies = tapped.drain();
+    let key = FlowKey { tap: tapped.tap(), local, remote };
+    assert!(stream(&copies, key, Direction::Ingress) == request);
+    assert!(stream(&copies, key, Direction::Egress) == response);
+    let counters = tapped.balanced();
+    assert_eq!(counters.copied.bytes, payload_bytes(&copies));
+    assert_eq!(counters.lost.bytes + counters.truncated.bytes, 0, "{counters:?}");
+    let parts = copies.len() as u64 - counters.copied.segments;
+    assert!(parts > 0, "no segment was longer than a record holds");
 }
