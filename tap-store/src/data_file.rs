@@ -108,7 +108,8 @@ fn batches<'a>(rows: &'a [&'a Exchange]) -> impl Iterator<Item = Result<RecordBa
     })
 }
 
-fn properties() -> Result<WriterProperties, Cause> {
+/// How the table's files are written.
+pub(crate) fn properties() -> Result<WriterProperties, Cause> {
     // With a file a second, what a file holds beside its rows counts: statistics are kept where a scan skips
     // by them, and nowhere else.
     let mut properties = WriterProperties::builder()

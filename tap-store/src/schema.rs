@@ -132,7 +132,7 @@ fn columns() -> Vec<Field> {
         required(
             "role",
             text(),
-            "inbound: the tapped process was the server; outbound: the client; or unspecified",
+            "inbound: the tapped process was the server; outbound: the client; or empty",
         ),
         required("target", text(), "The target's name in the agent's configuration, or namespace/pod"),
         required("node", text(), "Kubernetes node, or the host's name"),

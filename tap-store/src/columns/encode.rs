@@ -109,7 +109,7 @@ fn response_body(exchange: &Exchange) -> Option<&Body> {
 
 pub(super) fn role_name(role: Role) -> &'static str {
     match role {
-        Role::Unspecified => "unspecified",
+        Role::Unspecified => "",
         Role::Inbound => "inbound",
         Role::Outbound => "outbound",
     }
