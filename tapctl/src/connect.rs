@@ -1,6 +1,6 @@
 //! The connection to the collector, and errors that say what to do.
 
-use std::time::Duration;
+use std::{error::Error as _, time::Duration};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use futures::{Stream, stream};
@@ -8,6 +8,7 @@ use tap_proto::v1::{
     SearchRequest, SearchResponse, capture_service_client::CaptureServiceClient,
     ledger_service_client::LedgerServiceClient,
 };
+use tokio::time::{self, Instant};
 use tonic::{
     Code, Request, Status,
     codec::CompressionEncoding,
@@ -16,6 +17,9 @@ use tonic::{
 
 /// A page of a search is at most 3 MiB, but one exchange with large bodies may be more.
 const MAX_MESSAGE_BYTES: usize = 256 * 1024 * 1024;
+
+/// Between attempts to reach a collector that has gone.
+pub(crate) const RETRY: Duration = Duration::from_secs(1);
 
 /// A collector that answered.
 #[derive(Clone, Debug)]
@@ -62,7 +66,8 @@ impl Collector {
         request
     }
 
-    /// All pages of a search, each fetched when the one before it was taken.
+    /// All pages of a search, each fetched when the one before it was taken. Once the first page has come, a
+    /// collector that goes away is waited for: a replay of an hour should survive its restart.
     pub(crate) fn pages(
         &self,
         search: SearchRequest,
@@ -72,13 +77,33 @@ impl Collector {
             let collector = collector.clone();
             async move {
                 let Some(search) = search else { return Ok(None) };
-                let page = collector.captures().search(collector.request(search.clone())).await?.into_inner();
+                let page = collector.page(&search).await?;
                 let next = (!page.next_page_token.is_empty())
                     .then(|| SearchRequest { page_token: page.next_page_token.clone(), ..search });
                 Ok(Some((page, next)))
             }
         })
     }
+
+    async fn page(&self, search: &SearchRequest) -> Result<SearchResponse, Status> {
+        let give_up = Instant::now() + self.timeout;
+        loop {
+            match self.captures().search(self.request(search.clone())).await {
+                Ok(page) => return Ok(page.into_inner()),
+                Err(status)
+                    if has_gone(&status) && !search.page_token.is_empty() && Instant::now() < give_up =>
+                {
+                    time::sleep(RETRY).await;
+                }
+                Err(status) => return Err(status),
+            }
+        }
+    }
+}
+
+/// Whether there is nobody to answer any more: the collector says so, or the connection broke.
+pub(crate) fn has_gone(status: &Status) -> bool {
+    status.code() == Code::Unavailable || status.source().is_some()
 }
 
 /// What a refused or failed call means to its user. `filter` is the condition that was sent, if one was.

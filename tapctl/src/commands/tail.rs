@@ -3,21 +3,19 @@
 //! A collector that goes away is waited for: the stream continues after the last answer that was printed, so
 //! that nothing is skipped and nothing shown twice.
 
-use std::{error::Error as _, io::Write, time::Duration};
+use std::io::Write;
 
 use anyhow::Result;
 use futures::{Stream, StreamExt as _};
 use tap_proto::v1::{Exchange, TailRequest, TailResponse};
-use tonic::{Code, Status};
+use tonic::Status;
 
 use super::{Session, Verdict};
 use crate::{
     cli::{self, Output},
-    connect::explain,
+    connect::{RETRY, explain, has_gone},
     render::{json, rows::Rows},
 };
-
-const RETRY: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(session: Session<'_, impl Write>, arguments: cli::Tail) -> Result<Verdict> {
     let cli::Tail { selection, limit } = arguments;
@@ -76,11 +74,6 @@ pub(super) async fn run(session: Session<'_, impl Write>, arguments: cli::Tail) 
             () = tokio::time::sleep(RETRY) => {}
         }
     }
-}
-
-/// Whether there is nobody to answer any more: the collector says so, or the connection broke.
-fn has_gone(status: &Status) -> bool {
-    status.code() == Code::Unavailable || status.source().is_some()
 }
 
 /// The next answer; the end of a stream that has none is an error like a broken connection.

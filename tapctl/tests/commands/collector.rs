@@ -37,6 +37,8 @@ pub(crate) struct Served {
     /// Oldest first.
     pub(crate) exchanges: Vec<Exchange>,
     pub(crate) agents: Vec<AgentLedger>,
+    /// The second page fails this many times.
+    pub(crate) second_page_fails: usize,
     /// Every search that came in.
     pub(crate) searches: Vec<SearchRequest>,
     /// The resume tokens that came in.
@@ -124,6 +126,10 @@ impl CaptureService for Service {
         }
         if search.order() != Order::OldestFirst {
             exchanges.reverse();
+        }
+        if !search.page_token.is_empty() && state.second_page_fails > 0 {
+            state.second_page_fails -= 1;
+            return Err(Status::unavailable("restarting"));
         }
         let start: usize = search.page_token.parse().unwrap_or(0);
         let end = exchanges.len().min(start + PAGE.min(search.page_size as usize));

@@ -59,6 +59,18 @@ async fn search_follows_pages_up_to_its_limit() {
 }
 
 #[tokio::test]
+async fn a_search_survives_a_restart_of_the_collector() {
+    let collector = Collector::start(Served { second_page_fails: 2, ..Served::of(10) }).await;
+    let (_, all) = tapctl(&collector, &["search", "--limit", "0", "-o", "jsonl"]).await.unwrap();
+    assert_eq!(all.lines().count(), 10);
+
+    let collector = Collector::start(Served { second_page_fails: usize::MAX, ..Served::of(10) }).await;
+    let arguments = ["search", "--limit", "0", "--timeout", "1s"];
+    let error = tapctl(&collector, &arguments).await.unwrap_err().to_string();
+    assert!(error.contains("restarting"), "{error}");
+}
+
+#[tokio::test]
 async fn search_asks_for_what_was_said() {
     let collector = ten().await;
     tapctl(&collector, &["search", "a || b", "-n", "shop", "--since", "2023-11-14T22:13:20Z"]).await.unwrap();
