@@ -1,1 +1,30 @@
 //! The collector: ingest, query and replay services over the table of exchanges.
+//!
+//! It keeps nothing on its own disk: what was acknowledged is in the table, what was not is still in the
+//! agents' spools, so that `kill -9` at any moment loses no acknowledged exchange, and replicas need only the
+//! same store URL. Replays are the exception: they run in one process and end with it.
+//!
+//! - [`config`]: raw settings, validated once.
+//! - `ingest`: streams of batches, one queue bounded in bytes, one committer, acknowledgements when durable.
+//! - `captures`, `ledgers`, `replays`: the query side.
+//! - `store_gate`: a store that can't be reached is a state, not a crash.
+//! - `metrics`: the list of the collector's metrics. The admin routes are those of `tap_admin`.
+//!
+//! Captured bytes are never logged: messages carry ids and sizes.
+
+#![forbid(unsafe_code)]
+
+mod backoff;
+mod captures;
+pub mod config;
+mod ingest;
+mod ledgers;
+mod metrics;
+mod replays;
+mod server;
+mod status;
+mod store_gate;
+
+pub use config::{Config, ConfigError, Settings};
+pub use replays::AllowedTarget;
+pub use server::{Listeners, run};

@@ -1,0 +1,425 @@
+//! Settings: a YAML file and flags, raw, become one validated [`Config`]. All errors are reported together.
+//!
+//! The file's keys are the flags' names without the dashes in front; a flag wins over the file.
+
+use std::{fmt, fs, net::SocketAddr, path::PathBuf, time::Duration};
+
+use clap::Parser;
+use serde::{Deserialize, Deserializer, de};
+use tap_admin::LogFormat;
+use tracing_subscriber::EnvFilter;
+use url::Url;
+
+use crate::replays::AllowedTarget;
+
+/// Loopback: the data port has no authentication. In a cluster, where the network is somebody's policy, set
+/// `[::]:7070`.
+const DEFAULT_LISTEN: &str = "127.0.0.1:7070";
+const DEFAULT_ADMIN_LISTEN: &str = "127.0.0.1:9091";
+const DEFAULT_STORE: &str = "podtap-data";
+const DEFAULT_COMMIT_INTERVAL: &str = "1s";
+/// Large enough that a commit's fixed cost is small beside it, small enough to hold twice in memory.
+const DEFAULT_COMMIT_BYTES: &str = "16MiB";
+const DEFAULT_QUEUE_BYTES: &str = "64MiB";
+/// Object stores charge per request, and a search opens every file of the newest partition.
+const COMMIT_INTERVAL_RANGE: std::ops::RangeInclusive<Duration> =
+    Duration::from_millis(10)..=Duration::from_secs(60);
+const MIB: u64 = 1024 * 1024;
+const COMMIT_BYTES_RANGE: std::ops::RangeInclusive<u64> = MIB..=1024 * MIB;
+const QUEUE_BYTES_LIMIT: u64 = 16 * 1024 * MIB;
+
+/// The collector of Podtap: takes exchanges from agents, keeps them in a Delta Lake table, answers queries,
+/// replays.
+///
+/// Every option but --config can be set in the file too, under the same name: `commit-interval: 2s`.
+#[derive(Clone, Debug, Default, Parser, Deserialize)]
+#[command(name = "tap-collector", version)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Settings {
+    /// A YAML file of settings; flags win over it
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip)]
+    pub config: Option<PathBuf>,
+
+    /// Where gRPC is served: agents, queries, replay. There is no authentication [default: 127.0.0.1:7070]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub listen: Option<String>,
+
+    /// Where /metrics, /ready, /live and /log-level are served [default: 127.0.0.1:9091]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub admin_listen: Option<String>,
+
+    /// The table's place: a directory, file:///DIRECTORY or s3://BUCKET/PREFIX [default: podtap-data]
+    #[arg(long, value_name = "URL")]
+    pub store: Option<String>,
+
+    /// Commit at least this often while there is something to commit [default: 1s]
+    #[arg(long, value_name = "DURATION")]
+    pub commit_interval: Option<String>,
+
+    /// Commit earlier once this much is waiting [default: 16MiB]
+    #[arg(long, value_name = "SIZE")]
+    #[serde(deserialize_with = "text_or_number")]
+    pub commit_bytes: Option<String>,
+
+    /// Stop reading from agents while this much is waiting [default: 64MiB]
+    #[arg(long, value_name = "SIZE")]
+    #[serde(deserialize_with = "text_or_number")]
+    pub queue_bytes: Option<String>,
+
+    /// A target that replays may be sent at, http://HOST[:PORT][/PREFIX]; may be given again. Without any,
+    /// replays are refused
+    #[arg(long, value_name = "URL")]
+    pub allow_replay_target: Vec<String>,
+
+    /// What is logged: a level, or a filter as `info,tap_collector=debug` [default: info]
+    #[arg(long, value_name = "FILTER")]
+    pub log_level: Option<String>,
+
+    /// text or json [default: text]
+    #[arg(long, value_name = "FORMAT")]
+    pub log_format: Option<String>,
+}
+
+/// What the collector runs with. [`Settings::validate`] makes one.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub listen: SocketAddr,
+    pub admin_listen: SocketAddr,
+    pub store: Url,
+    pub commit_interval: Duration,
+    pub commit_bytes: usize,
+    pub queue_bytes: usize,
+    pub allow_replay_targets: Vec<AllowedTarget>,
+    pub log_level: String,
+    pub log_format: LogFormat,
+}
+
+/// One setting that can't be used, by name.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("config {path}: {source}", path = path.display())]
+    ReadFile { path: PathBuf, source: std::io::Error },
+    #[error("config {path}: {source}", path = path.display())]
+    ParseFile { path: PathBuf, source: serde_yaml_ng::Error },
+    #[error("{setting} {value:?}: {reason}")]
+    Value { setting: &'static str, value: String, reason: String },
+}
+
+impl Settings {
+    /// Reads the file, puts the flags over it and checks everything.
+    pub fn validate(self) -> Result<Config, Vec<ConfigError>> {
+        let file = match &self.config {
+            Some(path) => read_file(path).map_err(|error| vec![error])?,
+            None => Self::default(),
+        };
+        self.over(file).check()
+    }
+
+    /// These settings, and where one is not set, that of `file`.
+    fn over(self, file: Self) -> Self {
+        Self {
+            config: self.config,
+            listen: self.listen.or(file.listen),
+            admin_listen: self.admin_listen.or(file.admin_listen),
+            store: self.store.or(file.store),
+            commit_interval: self.commit_interval.or(file.commit_interval),
+            commit_bytes: self.commit_bytes.or(file.commit_bytes),
+            queue_bytes: self.queue_bytes.or(file.queue_bytes),
+            allow_replay_target: if self.allow_replay_target.is_empty() {
+                file.allow_replay_target
+            } else {
+                self.allow_replay_target
+            },
+            log_level: self.log_level.or(file.log_level),
+            log_format: self.log_format.or(file.log_format),
+        }
+    }
+
+    fn check(self) -> Result<Config, Vec<ConfigError>> {
+        let Self {
+            config: _,
+            listen,
+            admin_listen,
+            store,
+            commit_interval,
+            commit_bytes,
+            queue_bytes,
+            allow_replay_target,
+            log_level,
+            log_format,
+        } = self;
+        let mut errors = Errors::default();
+        let listen = errors.take("listen", listen, DEFAULT_LISTEN, parse_address);
+        let admin_listen = errors.take("admin-listen", admin_listen, DEFAULT_ADMIN_LISTEN, parse_address);
+        let store = errors.take("store", store, DEFAULT_STORE, parse_store);
+        let commit_interval =
+            errors.take("commit-interval", commit_interval, DEFAULT_COMMIT_INTERVAL, parse_interval);
+        let commit_bytes = errors.take("commit-bytes", commit_bytes, DEFAULT_COMMIT_BYTES, |text| {
+            parse_size_within(text, COMMIT_BYTES_RANGE)
+        });
+        let queue_minimum = commit_bytes.unwrap_or_default() as u64;
+        let queue_bytes = errors.take("queue-bytes", queue_bytes, DEFAULT_QUEUE_BYTES, |text| {
+            parse_size_within(text, queue_minimum..=QUEUE_BYTES_LIMIT)
+                .map_err(|reason| format!("{reason}; it must hold commit-bytes"))
+        });
+        let mut allow_replay_targets = Vec::new();
+        for target in allow_replay_target {
+            allow_replay_targets.extend(errors.take("allow-replay-target", Some(target), "", str::parse));
+        }
+        let log_level = errors.take("log-level", log_level, "info", parse_log_filter);
+        let log_format = errors.take("log-format", log_format, "text", |text| {
+            text.parse::<LogFormat>().map_err(|error| error.to_string())
+        });
+        // Each is `Some` where there is no error.
+        let config = (|| {
+            Some(Config {
+                listen: listen?,
+                admin_listen: admin_listen?,
+                store: store?,
+                commit_interval: commit_interval?,
+                commit_bytes: commit_bytes?,
+                queue_bytes: queue_bytes?,
+                allow_replay_targets,
+                log_level: log_level?,
+                log_format: log_format?,
+            })
+        })();
+        match config {
+            Some(config) if errors.0.is_empty() => Ok(config),
+            _ => Err(errors.0),
+        }
+    }
+}
+
+/// In the form of the settings, without credentials that a URL may carry.
+impl fmt::Display for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            listen,
+            admin_listen,
+            store,
+            commit_interval,
+            commit_bytes,
+            queue_bytes,
+            allow_replay_targets,
+            log_level,
+            log_format,
+        } = self;
+        let mut store = store.clone();
+        if !store.username().is_empty() || store.password().is_some() {
+            // Fails only for URLs that can't have them.
+            let _ = store.set_username("redacted");
+            let _ = store.set_password(None);
+        }
+        store.set_query(store.query().map(|_| "redacted"));
+        write!(
+            f,
+            "listen={listen} admin-listen={admin_listen} store={store} \
+             commit-interval={commit_interval:?} commit-bytes={commit_bytes} queue-bytes={queue_bytes} \
+             allow-replay-target=[{targets}] log-level={log_level} log-format={log_format:?}",
+            targets = allow_replay_targets.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
+        )
+    }
+}
+
+#[derive(Default)]
+struct Errors(Vec<ConfigError>);
+
+impl Errors {
+    /// The setting, or its default, parsed; `None` and one more error where it can't be.
+    fn take<T>(
+        &mut self,
+        setting: &'static str,
+        value: Option<String>,
+        default: &str,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        let value = value.unwrap_or_else(|| default.to_owned());
+        match parse(&value) {
+            Ok(parsed) => Some(parsed),
+            Err(reason) => {
+                self.0.push(ConfigError::Value { setting, value, reason });
+                None
+            }
+        }
+    }
+}
+
+fn read_file(path: &PathBuf) -> Result<Settings, ConfigError> {
+    let text =
+        fs::read_to_string(path).map_err(|source| ConfigError::ReadFile { path: path.clone(), source })?;
+    if text.trim().is_empty() {
+        return Ok(Settings::default());
+    }
+    serde_yaml_ng::from_str(&text).map_err(|source| ConfigError::ParseFile { path: path.clone(), source })
+}
+
+fn parse_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "must be ADDRESS:PORT, as 127.0.0.1:7070 or [::]:7070".to_owned())
+}
+
+fn parse_store(text: &str) -> Result<Url, String> {
+    if text.is_empty() {
+        return Err("must not be empty".to_owned());
+    }
+    // "a:b" would parse as a URL of scheme "a": only what has "://" is one.
+    if !text.contains("://") {
+        let path = std::path::absolute(text).map_err(|error| error.to_string())?;
+        return Url::from_directory_path(&path).map_err(|()| "not a usable path".to_owned());
+    }
+    let url = Url::parse(text).map_err(|error| error.to_string())?;
+    match url.scheme() {
+        "file" | "s3" | "s3a" => Ok(url),
+        other => Err(format!("scheme {other:?} is not supported: file, s3 or a path")),
+    }
+}
+
+fn parse_interval(text: &str) -> Result<Duration, String> {
+    let interval = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if COMMIT_INTERVAL_RANGE.contains(&interval) {
+        Ok(interval)
+    } else {
+        Err(format!("must be from {:?} to {:?}", COMMIT_INTERVAL_RANGE.start(), COMMIT_INTERVAL_RANGE.end()))
+    }
+}
+
+fn parse_size_within(text: &str, range: std::ops::RangeInclusive<u64>) -> Result<usize, String> {
+    let size = parse_size(text)?;
+    if range.contains(&size) {
+        usize::try_from(size).map_err(|error| error.to_string())
+    } else {
+        Err(format!("must be from {} to {} bytes", range.start(), range.end()))
+    }
+}
+
+/// Bytes, with an optional KiB, MiB or GiB.
+fn parse_size(text: &str) -> Result<u64, String> {
+    let text = text.trim();
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let factor = match unit.trim() {
+        "" | "B" => 1,
+        "KiB" => 1024,
+        "MiB" => MIB,
+        "GiB" => 1024 * MIB,
+        _ => return Err("must be a number of bytes, or of KiB, MiB or GiB".to_owned()),
+    };
+    let number: u64 = number.parse().map_err(|_| "must start with a whole number".to_owned())?;
+    number.checked_mul(factor).ok_or_else(|| "is too large".to_owned())
+}
+
+fn parse_log_filter(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() {
+        return Err("must not be empty".to_owned());
+    }
+    EnvFilter::try_new(text).map_err(|error| error.to_string())?;
+    Ok(text.to_owned())
+}
+
+/// A size is written as `16777216` or as `16MiB`, which YAML takes for a number and a text.
+fn text_or_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    struct TextOrNumber;
+
+    impl de::Visitor<'_> for TextOrNumber {
+        type Value = Option<String>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a number of bytes, or of KiB, MiB or GiB")
+        }
+
+        fn visit_u64<E>(self, number: u64) -> Result<Self::Value, E> {
+            Ok(Some(number.to_string()))
+        }
+
+        fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+            Ok(Some(text.to_owned()))
+        }
+    }
+
+    deserializer.deserialize_any(TextOrNumber)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(arguments: &[&str]) -> Settings {
+        Settings::try_parse_from([&["tap-collector"], arguments].concat()).unwrap()
+    }
+
+    #[test]
+    fn defaults_are_safe() {
+        let config = settings(&[]).validate().unwrap();
+        assert!(config.listen.ip().is_loopback());
+        assert!(config.admin_listen.ip().is_loopback());
+        assert!(config.allow_replay_targets.is_empty());
+        assert_eq!(config.store.scheme(), "file");
+        assert!(config.store.path().ends_with("/podtap-data/"));
+        assert_eq!(config.commit_bytes, 16 << 20);
+    }
+
+    #[test]
+    fn flags_win_over_the_file() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(
+            file.path(),
+            "listen: '[::]:7070'\ncommit-bytes: 2097152\nqueue-bytes: 8MiB\ncommit-interval: 2s\n\
+             allow-replay-target: ['http://staging:8080']\n",
+        )
+        .unwrap();
+        let path = file.path().to_str().unwrap();
+        let config = settings(&["--config", path, "--commit-interval", "500ms"]).validate().unwrap();
+        assert_eq!(config.listen.to_string(), "[::]:7070");
+        assert_eq!(config.commit_bytes, 2 << 20);
+        assert_eq!(config.queue_bytes, 8 << 20);
+        assert_eq!(config.commit_interval, Duration::from_millis(500));
+        assert_eq!(config.allow_replay_targets.len(), 1);
+    }
+
+    #[test]
+    fn all_errors_are_reported_together() {
+        let errors = settings(&[
+            "--listen=7070",
+            "--store=gs://bucket",
+            "--commit-interval=0s",
+            "--commit-bytes=1",
+            "--queue-bytes=2XB",
+            "--allow-replay-target=staging",
+            "--log-level=a=b=c",
+            "--log-format=xml",
+        ])
+        .validate()
+        .unwrap_err();
+        let names: Vec<_> =
+            errors.iter().map(|error| error.to_string().split(' ').next().unwrap().to_owned()).collect();
+        assert_eq!(
+            names,
+            [
+                "listen",
+                "store",
+                "commit-interval",
+                "commit-bytes",
+                "queue-bytes",
+                "allow-replay-target",
+                "log-level",
+                "log-format"
+            ]
+        );
+    }
+
+    #[test]
+    fn an_unknown_key_is_an_error() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), "comit-interval: 2s\n").unwrap();
+        let errors = settings(&["--config", file.path().to_str().unwrap()]).validate().unwrap_err();
+        assert!(errors[0].to_string().contains("comit-interval"), "{}", errors[0]);
+    }
+
+    #[test]
+    fn the_effective_settings_show_no_credentials() {
+        let mut config = settings(&["--store=s3://key:secret@bucket/x?token=secret"]).validate().unwrap();
+        assert!(!config.to_string().contains("secret"), "{config}");
+        config.store = Url::parse("s3://bucket/x").unwrap();
+        assert!(config.to_string().contains("store=s3://bucket/x "), "{config}");
+    }
+}

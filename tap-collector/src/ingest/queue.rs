@@ -1,0 +1,70 @@
+//! The queue between the streams and the committer, bounded in bytes.
+
+use std::sync::Arc;
+
+use prost::Message as _;
+use tap_proto::v1::Batch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+use super::epoch::Session;
+use crate::metrics::{InBytes, Metrics};
+
+/// What one permit stands for. It is charged for an empty batch too, which bounds their number.
+const UNIT: usize = 1024;
+
+#[derive(Debug)]
+pub(crate) struct QueueSender {
+    batches: mpsc::UnboundedSender<Queued>,
+    room: Arc<Semaphore>,
+    units: usize,
+    metrics: Metrics,
+}
+
+/// A batch on its way to the table.
+#[derive(Debug)]
+pub(crate) struct Queued {
+    pub(super) session: Arc<Session>,
+    pub(super) batch: Batch,
+    pub(super) bytes: usize,
+    /// Given back once the batch is durable or dropped.
+    _room: Room,
+}
+
+/// A place in the queue.
+#[derive(Debug)]
+pub(super) struct Room {
+    _units: OwnedSemaphorePermit,
+    _gauge: InBytes,
+}
+
+pub(crate) type QueueReceiver = mpsc::UnboundedReceiver<Queued>;
+
+/// Holds at most `bytes` of encoded batches; one that is larger has the queue for itself.
+pub(crate) fn queue(bytes: usize, metrics: Metrics) -> (QueueSender, QueueReceiver) {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    let units = (bytes / UNIT).clamp(1, Semaphore::MAX_PERMITS.min(u32::MAX as usize));
+    let room = Arc::new(Semaphore::new(units));
+    (QueueSender { batches: sender, room, units, metrics }, receiver)
+}
+
+impl QueueSender {
+    /// Waits, in turn, until there is room for `batch`.
+    pub(super) async fn room_for(&self, batch: &Batch) -> Room {
+        let bytes = batch.encoded_len();
+        let units = bytes.div_ceil(UNIT).clamp(1, self.units);
+        let units = u32::try_from(units).unwrap_or(u32::MAX);
+        match Arc::clone(&self.room).acquire_many_owned(units).await {
+            Ok(units) => Room { _units: units, _gauge: InBytes::new(&self.metrics.queue_bytes, bytes) },
+            Err(_) => unreachable!("the semaphore is never closed"),
+        }
+    }
+
+    /// Queues the batch, unless its session was superseded.
+    pub(super) fn push(&self, session: &Arc<Session>, batch: Batch, room: Room) {
+        session.while_newest(|| {
+            let bytes = batch.encoded_len();
+            // The committer ends after the last sender: the send can't fail.
+            let _ = self.batches.send(Queued { session: Arc::clone(session), batch, bytes, _room: room });
+        });
+    }
+}

@@ -1,0 +1,180 @@
+//! The collector's metrics.
+//!
+//! | metric                                              | what                                              |
+//! |-----------------------------------------------------|---------------------------------------------------|
+//! | `podtap_collector_batches_total{result}`            | batches received: `queued`, `duplicate`, `refused` |
+//! | `podtap_collector_committed_batches_total`          | batches that became durable                       |
+//! | `podtap_collector_committed_exchanges_total`        | exchanges that became durable                     |
+//! | `podtap_collector_committed_bytes_total`            | their size on the wire, uncompressed              |
+//! | `podtap_collector_commits_total{result}`            | attempts to commit: `ok`, `error`                 |
+//! | `podtap_collector_commit_seconds`                   | how long a successful attempt took                |
+//! | `podtap_collector_queue_bytes`                      | received and not yet durable                      |
+//! | `podtap_collector_ingest_streams`                   | agents' streams that are open                     |
+//! | `podtap_collector_store_reachable`                  | 0 while the store is away                         |
+//! | `podtap_collector_ledger_writes_total{result}`      | ledgers put beside the table: `ok`, `error`       |
+//! | `podtap_collector_queries_total{method, code}`      | Search, Get, Tail, GetLedger, by gRPC code        |
+//! | `podtap_collector_tails`                            | Tail streams that are open                        |
+//! | `podtap_collector_replays_running`                  | replays that run                                  |
+//! | `podtap_collector_replays_total{state}`             | replays that ended: `finished`, `stopped`, `failed` |
+//!
+//! Beside them the `process_*` metrics of `tap_admin`.
+
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::Registry,
+};
+use tonic::Code;
+
+/// From a local directory's milliseconds to a far bucket under load.
+const COMMIT_SECONDS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+/// Clones count together.
+#[derive(Clone, Debug)]
+pub(crate) struct Metrics {
+    pub(crate) batches: Family<ResultLabel, Counter>,
+    pub(crate) committed_batches: Counter,
+    pub(crate) committed_exchanges: Counter,
+    pub(crate) committed_bytes: Counter,
+    pub(crate) commits: Family<ResultLabel, Counter>,
+    pub(crate) commit_seconds: Histogram,
+    pub(crate) queue_bytes: Gauge,
+    pub(crate) ingest_streams: Gauge,
+    pub(crate) store_reachable: Gauge,
+    pub(crate) ledger_writes: Family<ResultLabel, Counter>,
+    pub(crate) queries: Family<QueryLabels, Counter>,
+    pub(crate) tails: Gauge,
+    pub(crate) replays_running: Gauge,
+    pub(crate) replays: Family<StateLabel, Counter>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct ResultLabel {
+    pub(crate) result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct StateLabel {
+    pub(crate) state: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct QueryLabels {
+    pub(crate) method: &'static str,
+    pub(crate) code: String,
+}
+
+/// Counts one in a gauge while it lives.
+#[derive(Debug)]
+pub(crate) struct InGauge(Gauge);
+
+/// Counts bytes in a gauge while it lives.
+#[derive(Debug)]
+pub(crate) struct InBytes {
+    gauge: Gauge,
+    bytes: i64,
+}
+
+impl Metrics {
+    pub(crate) fn register(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            batches: Family::default(),
+            committed_batches: Counter::default(),
+            committed_exchanges: Counter::default(),
+            committed_bytes: Counter::default(),
+            commits: Family::default(),
+            commit_seconds: Histogram::new(COMMIT_SECONDS),
+            queue_bytes: Gauge::default(),
+            ingest_streams: Gauge::default(),
+            store_reachable: Gauge::default(),
+            ledger_writes: Family::default(),
+            queries: Family::default(),
+            tails: Gauge::default(),
+            replays_running: Gauge::default(),
+            replays: Family::default(),
+        };
+        let registry = registry.sub_registry_with_prefix("podtap_collector");
+        registry.register("batches", "Batches received, by result", metrics.batches.clone());
+        registry.register(
+            "committed_batches",
+            "Batches that became durable",
+            metrics.committed_batches.clone(),
+        );
+        registry.register(
+            "committed_exchanges",
+            "Exchanges that became durable",
+            metrics.committed_exchanges.clone(),
+        );
+        registry.register(
+            "committed_bytes",
+            "Size on the wire, uncompressed, of the exchanges that became durable",
+            metrics.committed_bytes.clone(),
+        );
+        registry.register("commits", "Attempts to commit, by result", metrics.commits.clone());
+        registry.register(
+            "commit_seconds",
+            "How long a successful commit took",
+            metrics.commit_seconds.clone(),
+        );
+        registry.register("queue_bytes", "Received and not yet durable", metrics.queue_bytes.clone());
+        registry.register("ingest_streams", "Streams of agents", metrics.ingest_streams.clone());
+        registry.register(
+            "store_reachable",
+            "0 while the store can't be reached",
+            metrics.store_reachable.clone(),
+        );
+        registry.register("ledger_writes", "Ledgers written, by result", metrics.ledger_writes.clone());
+        registry.register("queries", "Queries by method and gRPC code", metrics.queries.clone());
+        registry.register("tails", "Tail streams that are open", metrics.tails.clone());
+        registry.register("replays_running", "Replays that run", metrics.replays_running.clone());
+        registry.register("replays", "Replays that ended, by state", metrics.replays.clone());
+        metrics
+    }
+
+    pub(crate) fn batch(&self, result: &'static str) {
+        self.batches.get_or_create(&ResultLabel { result }).inc();
+    }
+
+    pub(crate) fn commit(&self, result: &'static str) {
+        self.commits.get_or_create(&ResultLabel { result }).inc();
+    }
+
+    pub(crate) fn ledger_write(&self, result: &'static str) {
+        self.ledger_writes.get_or_create(&ResultLabel { result }).inc();
+    }
+
+    pub(crate) fn query(&self, method: &'static str, code: Code) {
+        self.queries.get_or_create(&QueryLabels { method, code: format!("{code:?}") }).inc();
+    }
+
+    pub(crate) fn replay_ended(&self, state: &'static str) {
+        self.replays.get_or_create(&StateLabel { state }).inc();
+    }
+}
+
+impl InGauge {
+    pub(crate) fn new(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for InGauge {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+impl InBytes {
+    pub(crate) fn new(gauge: &Gauge, bytes: usize) -> Self {
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        gauge.inc_by(bytes);
+        Self { gauge: gauge.clone(), bytes }
+    }
+}
+
+impl Drop for InBytes {
+    fn drop(&mut self) {
+        self.gauge.dec_by(self.bytes);
+    }
+}

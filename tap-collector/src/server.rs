@@ -1,0 +1,237 @@
+//! Everything wired up, from sockets to shutdown.
+//!
+//! Shutdown, in order: no more connections; streams of agents are read no further, what is queued is committed
+//! and acknowledged, then they end with UNAVAILABLE, as tails do; replays stop; the last ledgers are written.
+//! All of it has [`DRAIN`]; what then is still queued was never acknowledged, and its agents have it.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use prometheus_client::registry::Registry;
+use tap_admin::{Admin, LogLevel, Readiness, register_process_metrics};
+use tap_proto::v1::{
+    capture_service_server::CaptureServiceServer, ingest_service_server::IngestServiceServer,
+    ledger_service_server::LedgerServiceServer, replay_service_server::ReplayServiceServer,
+};
+use tokio::{net::TcpListener, sync::watch, time::timeout};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tonic::{
+    codec::CompressionEncoding::{Gzip, Zstd},
+    server::NamedService,
+    transport::server::TcpIncoming,
+};
+use tonic_health::{
+    ServingStatus,
+    server::{HealthReporter, health_reporter},
+};
+use tracing::{info, warn};
+
+use crate::{
+    Config,
+    captures::Captures,
+    ingest::{Committer, Ingest, queue},
+    ledgers::{LedgerQueries, Ledgers},
+    metrics::Metrics,
+    replays::Replays,
+    store_gate::StoreGate,
+};
+
+/// Below Kubernetes' default grace period of 30 s, with room for the last ledgers.
+const DRAIN: Duration = Duration::from_secs(20);
+const LAST_LEDGERS: Duration = Duration::from_secs(5);
+/// A batch of exchanges with large bodies; agents send far less in one.
+const MAX_MESSAGE: usize = 64 * 1024 * 1024;
+/// Queries are small.
+const MAX_QUERY: usize = 1024 * 1024;
+/// A window's worth is buffered for each stream before anything is decoded: enough to fill a fast link, and
+/// small beside the queue.
+const STREAM_WINDOW: u32 = 1024 * 1024;
+const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+const MAX_STREAMS_PER_CONNECTION: u32 = 256;
+/// Finds clients that vanished without a word, whose streams would stay for ever.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// The sockets, bound: tests bind port 0.
+#[derive(Debug)]
+pub struct Listeners {
+    pub grpc: TcpListener,
+    pub admin: TcpListener,
+}
+
+impl Listeners {
+    pub async fn bind(config: &Config) -> anyhow::Result<Self> {
+        let bind = async |setting: &str, address| {
+            TcpListener::bind(address).await.with_context(|| format!("{setting}: bind {address}"))
+        };
+        Ok(Self {
+            grpc: bind("listen", config.listen).await?,
+            admin: bind("admin-listen", config.admin_listen).await?,
+        })
+    }
+}
+
+/// Serves until `shutdown` is cancelled, then drains.
+pub async fn run(
+    config: Config,
+    listeners: Listeners,
+    log_level: LogLevel,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let Listeners { grpc, admin } = listeners;
+    info!(
+        version = env!("CARGO_PKG_VERSION"),
+        grpc = %grpc.local_addr().context("address of the gRPC socket")?,
+        admin = %admin.local_addr().context("address of the admin socket")?,
+        settings = %config,
+        "collector starts"
+    );
+    let mut registry = Registry::default();
+    register_process_metrics(&mut registry);
+    let metrics = Metrics::register(&mut registry);
+    let readiness = Readiness::default();
+
+    // The admin port outlives the drain, so that it can be watched.
+    let admin_shutdown = CancellationToken::new();
+    let _admin_ends_with_this = admin_shutdown.clone().drop_guard();
+    let routes = Admin { registry: Arc::new(registry), readiness: readiness.clone(), log_level };
+    let admin = tokio::spawn(tap_admin::run(admin, routes, admin_shutdown.clone()));
+
+    let gate = Arc::new(StoreGate::new(config.store.clone(), readiness.clone(), metrics.clone()));
+    let ledgers = Arc::new(Ledgers::new(Arc::clone(&gate), metrics.clone()));
+    let (queue_tx, queue_rx) = queue(config.queue_bytes, metrics.clone());
+    let committer = Committer {
+        gate: Arc::clone(&gate),
+        queue: queue_rx,
+        interval: config.commit_interval,
+        bytes: config.commit_bytes,
+        metrics: metrics.clone(),
+    };
+    let background = TaskTracker::new();
+    let committer = tokio::spawn(committer.run(shutdown.clone()));
+    let opener = tokio::spawn({
+        let gate = Arc::clone(&gate);
+        async move { gate.open().await }
+    });
+    background.spawn({
+        let (ledgers, shutdown) = (Arc::clone(&ledgers), shutdown.clone());
+        async move { ledgers.write_until(shutdown).await }
+    });
+
+    let ingest = Ingest::new(
+        Arc::clone(&gate),
+        Arc::clone(&ledgers),
+        queue_tx,
+        metrics.clone(),
+        background.clone(),
+        shutdown.clone(),
+    );
+    let captures = Captures::new(Arc::clone(&gate), metrics.clone(), shutdown.clone());
+    let replays = Replays::new(
+        Arc::clone(&gate),
+        config.allow_replay_targets,
+        metrics,
+        background.clone(),
+        shutdown.clone(),
+    );
+    let (reporter, health) = health_reporter();
+    background.spawn(report_health(reporter, gate.watch_reachable(), shutdown.clone()));
+
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(tap_proto::DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let serving = tonic::transport::Server::builder()
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_concurrent_streams(MAX_STREAMS_PER_CONNECTION)
+        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .add_service(
+            IngestServiceServer::new(ingest)
+                .accept_compressed(Zstd)
+                .accept_compressed(Gzip)
+                .max_decoding_message_size(MAX_MESSAGE),
+        )
+        .add_service(
+            CaptureServiceServer::new(captures)
+                .accept_compressed(Gzip)
+                .send_compressed(Zstd)
+                .send_compressed(Gzip)
+                .max_decoding_message_size(MAX_QUERY),
+        )
+        .add_service(
+            LedgerServiceServer::new(LedgerQueries(Arc::clone(&ledgers)))
+                .accept_compressed(Gzip)
+                .max_decoding_message_size(MAX_QUERY),
+        )
+        .add_service(
+            ReplayServiceServer::new(replays).accept_compressed(Gzip).max_decoding_message_size(MAX_QUERY),
+        )
+        .add_service(health)
+        .add_service(reflection().build_v1().context("reflection v1")?)
+        .add_service(reflection().build_v1alpha().context("reflection v1alpha")?)
+        .serve_with_incoming_shutdown(
+            TcpIncoming::from(grpc).with_nodelay(Some(true)),
+            shutdown.clone().cancelled_owned(),
+        );
+    let serving = tokio::spawn(serving);
+    let abort = [serving.abort_handle(), committer.abort_handle()];
+
+    shutdown.cancelled().await;
+    let _not_ready = readiness.pending("shutdown");
+    opener.abort();
+    background.close();
+    let drained = timeout(DRAIN, async {
+        // The queue ends with its last sender: when the server and its streams are gone.
+        serving.await.context("gRPC server")?.context("gRPC server")?;
+        background.wait().await;
+        committer.await.context("committer")
+    })
+    .await;
+    match drained {
+        Ok(result) => result?,
+        Err(_) => {
+            warn!("not drained within {DRAIN:?}; what was not acknowledged stays with the agents");
+            abort.iter().for_each(tokio::task::AbortHandle::abort);
+        }
+    }
+    if timeout(LAST_LEDGERS, ledgers.write_last()).await.is_err() {
+        warn!("the last ledgers could not be written within {LAST_LEDGERS:?}");
+    }
+    admin_shutdown.cancel();
+    admin.await.context("admin port")?;
+    info!("collector ended");
+    Ok(())
+}
+
+/// NOT_SERVING while the store is away. At the shutdown the watchers' streams end, which nothing else would do.
+async fn report_health(
+    mut reporter: HealthReporter,
+    mut reachable: watch::Receiver<bool>,
+    shutdown: CancellationToken,
+) {
+    // The empty name stands for the server as a whole.
+    let services = [
+        "",
+        IngestServiceServer::<Ingest>::NAME,
+        CaptureServiceServer::<Captures>::NAME,
+        LedgerServiceServer::<LedgerQueries>::NAME,
+        ReplayServiceServer::<Replays>::NAME,
+    ];
+    loop {
+        let status =
+            if *reachable.borrow_and_update() { ServingStatus::Serving } else { ServingStatus::NotServing };
+        for service in services {
+            reporter.set_service_status(service, status).await;
+        }
+        tokio::select! {
+            Ok(()) = reachable.changed() => {}
+            () = shutdown.cancelled() => break,
+        }
+    }
+    for service in services {
+        reporter.clear_service_status(service).await;
+    }
+}

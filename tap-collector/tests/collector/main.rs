@@ -1,0 +1,13 @@
+//! The collector in process, with a table in a temporary directory, seen through its clients.
+//!
+//! Nothing here sleeps to let something happen: every wait is for a condition, with [`support::PATIENCE`].
+
+mod admin;
+mod crash;
+mod ingest;
+mod ledger;
+mod queries;
+mod replay;
+mod shutdown;
+mod store_away;
+mod support;
