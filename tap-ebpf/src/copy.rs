@@ -5,12 +5,13 @@ use aya_ebpf::{
     helpers::{bpf_get_socket_cookie, bpf_ktime_get_boot_ns},
 };
 use tap_common::{
-    KIND_SEGMENT, MAX_RECORD_PAYLOAD, MAX_RECORDS_PER_SEGMENT, RecordHeader, SegmentRecord, VERSION,
+    KIND_SEGMENT, MAX_RECORD_PAYLOAD, MAX_RECORDS_PER_SEGMENT, MAX_SEGMENT_CAP, RecordHeader, SegmentRecord,
+    VERSION,
 };
 
 use crate::{
-    Uncopied,
-    packet::{Address, Segment},
+    Fate, Outcome,
+    packet::{Address, Packet},
     ring::RingRef,
     socket::Ends,
     tap::{self, Tap},
@@ -26,11 +27,11 @@ pub(crate) fn copy(
     skb: *mut __sk_buff,
     direction: u8,
     tap: &Tap,
-    segment: &Segment,
+    segment: &Packet,
     ends: &Ends,
     cut: u32,
-) -> Result<(), Uncopied> {
-    let ring = RingRef::of(ends).ok_or(Uncopied::Lost { copied: 0 })?;
+) -> Outcome {
+    let Some(ring) = RingRef::of(ends) else { return Outcome { fate: Fate::Lost, copied: 0 } };
     let len = segment.payload_len - cut;
     let mut record = SegmentRecord {
         header: RecordHeader { kind: KIND_SEGMENT, version: VERSION, len: 0 },
@@ -61,7 +62,7 @@ pub(crate) fn copy(
     let mut offset = segment.payload_offset + odd;
     set_part(&mut record, segment, odd, remaining, cut);
     if !ring.put(skb, &record, segment.payload_offset) {
-        return Err(Uncopied::Lost { copied: 0 });
+        return Outcome { fate: Fate::Lost, copied: 0 };
     }
     record.sequence = segment.sequence.wrapping_add(odd + beginning(segment.flags));
     let mut records = 1;
@@ -70,24 +71,25 @@ pub(crate) fn copy(
         set_part(&mut record, segment, MAX_RECORD_PAYLOAD, remaining, cut);
         record.flags &= !SYN;
         if !ring.put_full(skb, &record, offset) {
-            return Err(Uncopied::Lost { copied: len - remaining - MAX_RECORD_PAYLOAD });
+            return Outcome { fate: Fate::Lost, copied: len - remaining - MAX_RECORD_PAYLOAD };
         }
         record.sequence = record.sequence.wrapping_add(MAX_RECORD_PAYLOAD);
         offset += MAX_RECORD_PAYLOAD;
         records += 1;
     }
-    Ok(())
+    Outcome { fate: Fate::Copied, copied: len }
 }
 
 /// Fills in what differs between a segment's records, of which this has `len` bytes and `remaining` come after it.
 #[inline(always)]
-fn set_part(record: &mut SegmentRecord, segment: &Segment, len: u32, remaining: u32, cut: u32) {
+fn set_part(record: &mut SegmentRecord, segment: &Packet, len: u32, remaining: u32, cut: u32) {
     record.payload_len = len;
     record.header.len = SegmentRecord::SIZE as u32 + len;
-    // The end of the stream comes after the last byte, and so does what was cut.
-    let is_last = remaining == 0;
-    record.flags = if is_last { segment.flags } else { segment.flags & !(FIN | RST) };
-    record.cut = if is_last { cut } else { 0 };
+    // The end of the stream comes after the last byte, and so does what was cut. 1 if more follows, and 0
+    // otherwise, without a branch: the verifier would go through the rest once for each way.
+    let more = (remaining + (MAX_SEGMENT_CAP - 1)) / MAX_SEGMENT_CAP;
+    record.flags = segment.flags & !((FIN | RST) * more as u8);
+    record.cut = cut * (1 - more);
 }
 
 /// The sequence numbers that the stream's beginning takes: one, if this is it.

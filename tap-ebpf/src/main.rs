@@ -23,7 +23,11 @@ mod tap;
 use aya_ebpf::{bindings::__sk_buff, macros::cgroup_skb, programs::SkBuffContext};
 use tap_common::{DIRECTION_EGRESS, DIRECTION_INGRESS};
 
-use crate::{counters::Counters, packet::Packet, tap::Tap};
+use crate::{
+    counters::Counters,
+    packet::{Kind, Packet},
+    tap::Tap,
+};
 
 /// What a `cgroup_skb` program returns to let the packet pass.
 const ALLOW: i32 = 1;
@@ -33,15 +37,21 @@ const ALLOW: i32 = 1;
 #[unsafe(no_mangle)]
 static LICENSE: [u8; 11] = *b"Apache-2.0\0";
 
-/// Why a segment wasn't copied, or not all of it.
-enum Uncopied {
+/// What became of a packet that carries TCP.
+struct Outcome {
+    fate: Fate,
+    /// Bytes that are in a ring.
+    copied: u32,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Copied,
+    /// A ring was full, so that not all was copied.
+    Lost,
     Port,
     Fragment,
     Malformed,
-    /// A ring was full, after so many bytes of the segment.
-    Lost {
-        copied: u32,
-    },
 }
 
 #[cgroup_skb(ingress)]
@@ -65,32 +75,33 @@ fn tap(skb: *mut __sk_buff, direction: u8) -> i32 {
     let Some(tap) = Tap::of(skb) else { return ALLOW };
     let Some(counters) = Counters::of(tap.id) else { return ALLOW };
 
-    let len = packet.payload_len();
+    let len = packet.payload_len;
     let cut = len.saturating_sub(maps::SEGMENT_CAP.load());
     counters.seen(len);
-    match try_tap(skb, direction, &tap, &packet, cut) {
-        Ok(()) => counters.copied(len - cut, cut),
-        Err(Uncopied::Lost { copied }) => counters.lost(copied, len - cut - copied, cut),
-        Err(Uncopied::Port) => counters.port(len),
-        Err(Uncopied::Fragment) => counters.fragment(len),
-        Err(Uncopied::Malformed) => counters.malformed(len),
+    let Outcome { fate, copied } = try_tap(skb, direction, &tap, &packet, cut);
+    match fate {
+        Fate::Copied => counters.copied(copied, cut),
+        Fate::Lost => counters.lost(copied, len - cut - copied, cut),
+        Fate::Port => counters.port(len),
+        Fate::Fragment => counters.fragment(len),
+        Fate::Malformed => counters.malformed(len),
     }
     ALLOW
 }
 
 /// Copies a packet's payload but for the last `cut` bytes.
 #[inline(always)]
-fn try_tap(skb: *mut __sk_buff, direction: u8, tap: &Tap, packet: &Packet, cut: u32) -> Result<(), Uncopied> {
-    let segment = match packet {
-        Packet::Segment(segment) => segment,
-        Packet::Fragment { .. } => return Err(Uncopied::Fragment),
-        Packet::Malformed { .. } => return Err(Uncopied::Malformed),
-    };
-    let ends = socket::ends(skb, direction, segment);
-    if !tap.wants(&ends) {
-        return Err(Uncopied::Port);
+fn try_tap(skb: *mut __sk_buff, direction: u8, tap: &Tap, packet: &Packet, cut: u32) -> Outcome {
+    match packet.kind {
+        Kind::Segment => {}
+        Kind::Fragment => return Outcome { fate: Fate::Fragment, copied: 0 },
+        Kind::Malformed => return Outcome { fate: Fate::Malformed, copied: 0 },
     }
-    copy::copy(skb, direction, tap, segment, &ends, cut)
+    let ends = socket::ends(skb, direction, packet);
+    if !tap.wants(&ends) {
+        return Outcome { fate: Fate::Port, copied: 0 };
+    }
+    copy::copy(skb, direction, tap, packet, &ends, cut)
 }
 
 #[panic_handler]

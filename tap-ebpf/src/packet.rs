@@ -28,20 +28,10 @@ const MAX_EXTENSIONS: u32 = 8;
 /// An IP address in network order; IPv4 takes the first word, the others are zero.
 pub(crate) type Address = [u32; 4];
 
-/// A packet that carries TCP.
-pub(crate) enum Packet {
-    Segment(Segment),
-    /// A part of a packet. Sockets receive packets put together and send them whole, so this is out of the ordinary.
-    Fragment {
-        len: u32,
-    },
-    /// No valid TCP header where it should be.
-    Malformed {
-        len: u32,
-    },
-}
-
-pub(crate) struct Segment {
+/// A packet that carries TCP. Every field has a value whatever the kind: before 6.3 the verifier refuses
+/// to read a place on the stack that wasn't written, and the compiler may read one that it then ignores.
+pub(crate) struct Packet {
+    pub(crate) kind: Kind,
     pub(crate) family: u8,
     pub(crate) source: Address,
     pub(crate) destination: Address,
@@ -51,7 +41,17 @@ pub(crate) struct Segment {
     pub(crate) flags: u8,
     /// From the start of the packet.
     pub(crate) payload_offset: u32,
+    /// Of a segment, the bytes of its payload; otherwise all bytes after the IP headers.
     pub(crate) payload_len: u32,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Segment,
+    /// A part of a packet. Sockets receive packets put together and send them whole, so this is out of the ordinary.
+    Fragment,
+    /// No valid TCP header where it should be.
+    Malformed,
 }
 
 /// What precedes the TCP header.
@@ -67,16 +67,7 @@ impl Packet {
     /// Whether the segment neither carries payload nor opens or closes a connection.
     #[inline(always)]
     pub(crate) fn is_bare(&self) -> bool {
-        matches!(self, Self::Segment(segment) if segment.payload_len == 0 && segment.flags & FIN_SYN_RST == 0)
-    }
-
-    /// Of a segment, the bytes of its payload; otherwise all bytes after the IP headers.
-    #[inline(always)]
-    pub(crate) fn payload_len(&self) -> u32 {
-        match self {
-            Self::Segment(segment) => segment.payload_len,
-            Self::Fragment { len } | Self::Malformed { len } => *len,
-        }
+        self.kind == Kind::Segment && self.payload_len == 0 && self.flags & FIN_SYN_RST == 0
     }
 }
 
@@ -91,32 +82,41 @@ pub(crate) fn parse(skb: *mut __sk_buff) -> Option<Packet> {
         6 => ipv6(skb, header)?,
         _ => return None,
     };
-    let after_network = len.saturating_sub(network.len);
-    if network.is_fragment {
-        return Some(Packet::Fragment { len: after_network });
+    let Network { family, source, destination, len: header, is_fragment } = network;
+    let mut packet = Packet {
+        kind: if is_fragment { Kind::Fragment } else { Kind::Malformed },
+        family,
+        source,
+        destination,
+        source_port: 0,
+        destination_port: 0,
+        sequence: 0,
+        flags: 0,
+        payload_offset: header,
+        payload_len: len.saturating_sub(header),
+    };
+    if !is_fragment {
+        segment(skb, &mut packet);
     }
-    Some(segment(skb, network, after_network).unwrap_or(Packet::Malformed { len: after_network }))
+    Some(packet)
 }
 
+/// Reads the TCP header, if there is a valid one.
 #[inline(always)]
-fn segment(skb: *mut __sk_buff, network: Network, after_network: u32) -> Option<Packet> {
-    let tcp = load::<{ TCP_HEADER as usize }>(skb, network.len)?;
+fn segment(skb: *mut __sk_buff, packet: &mut Packet) {
+    let Some(tcp) = load::<{ TCP_HEADER as usize }>(skb, packet.payload_offset) else { return };
     let [s0, s1, d0, d1, n0, n1, n2, n3, _, _, _, _, offset, flags, ..] = tcp;
     let header = u32::from(offset >> 4) * 4;
-    if header < TCP_HEADER || header > after_network {
-        return None;
+    if header < TCP_HEADER || header > packet.payload_len {
+        return;
     }
-    Some(Packet::Segment(Segment {
-        family: network.family,
-        source: network.source,
-        destination: network.destination,
-        source_port: u16::from_be_bytes([s0, s1]),
-        destination_port: u16::from_be_bytes([d0, d1]),
-        sequence: u32::from_be_bytes([n0, n1, n2, n3]),
-        flags,
-        payload_offset: network.len + header,
-        payload_len: after_network - header,
-    }))
+    packet.kind = Kind::Segment;
+    packet.source_port = u16::from_be_bytes([s0, s1]);
+    packet.destination_port = u16::from_be_bytes([d0, d1]);
+    packet.sequence = u32::from_be_bytes([n0, n1, n2, n3]);
+    packet.flags = flags;
+    packet.payload_offset += header;
+    packet.payload_len -= header;
 }
 
 #[inline(always)]

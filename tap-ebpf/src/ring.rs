@@ -1,6 +1,6 @@
 //! The rings: which one, and how a record gets into it.
 
-use core::{arch::asm, ffi::c_void, ptr};
+use core::{ffi::c_void, ptr};
 
 use aya_ebpf::{
     bindings::{__sk_buff, BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
@@ -76,7 +76,11 @@ impl RingRef {
         // SAFETY: reserved with at least this size, and aligned to 8 bytes.
         unsafe { place.write(*record) };
         if let Some(mask) = CLASS.checked_sub(1) {
-            let len = bounded(record.payload_len, mask);
+            // Read back from the ring, where the verifier knows nothing about it: it then sees the mask as the
+            // length's only bound, which holds for every packet. Otherwise it would follow the length back to
+            // the packet's headers, and go through what follows once for each way through those.
+            // SAFETY: written above.
+            let len = (unsafe { ptr::read_volatile(&raw const (*place).payload_len) } - 1 & mask) + 1;
             // SAFETY: after the record there are `CLASS` bytes, and `len` isn't more.
             let error = unsafe { bpf_skb_load_bytes(skb.cast(), offset, place.add(1).cast(), len) };
             if error != 0 {
@@ -111,15 +115,4 @@ impl RingRef {
 #[inline(always)]
 fn fold([a, b, c, d]: Address) -> u32 {
     a ^ b ^ c ^ d
-}
-
-/// `len`, which is from 1 to `mask` + 1, in a form in which the verifier sees that it is.
-///
-/// The compiler knows the bound and would drop an operation that it understands.
-#[inline(always)]
-fn bounded(len: u32, mask: u32) -> u32 {
-    let mut less_one = u64::from(len) - 1;
-    // SAFETY: changes nothing but the register.
-    unsafe { asm!("{0} &= {1}", inout(reg) less_one, in(reg) u64::from(mask)) };
-    less_one as u32 + 1
 }

@@ -8,7 +8,7 @@ use aya_ebpf::{
 };
 use tap_common::{DIRECTION_INGRESS, FAMILY_IPV4};
 
-use crate::packet::{Address, Segment};
+use crate::packet::{Address, Packet};
 
 pub(crate) struct Ends {
     pub(crate) local: Address,
@@ -27,60 +27,55 @@ pub(crate) struct Ends {
 /// During a handshake the hook runs with the listener, which isn't connected. What arrives then has
 /// the addresses that the new socket will have.
 #[inline(always)]
-pub(crate) fn ends(skb: *mut __sk_buff, direction: u8, segment: &Segment) -> Ends {
-    connected(skb, segment.family).unwrap_or_else(|| {
-        let (source, destination) = (segment.source, segment.destination);
-        let (source_port, destination_port) = (segment.source_port, segment.destination_port);
-        if direction == DIRECTION_INGRESS {
-            Ends {
-                local: destination,
-                remote: source,
-                local_port: destination_port,
-                remote_port: source_port,
-            }
-        } else {
-            Ends {
-                local: source,
-                remote: destination,
-                local_port: source_port,
-                remote_port: destination_port,
-            }
-        }
-    })
+pub(crate) fn ends(skb: *mut __sk_buff, direction: u8, packet: &Packet) -> Ends {
+    let (source, destination) = (packet.source, packet.destination);
+    let (source_port, destination_port) = (packet.source_port, packet.destination_port);
+    let mut ends = if direction == DIRECTION_INGRESS {
+        Ends { local: destination, remote: source, local_port: destination_port, remote_port: source_port }
+    } else {
+        Ends { local: source, remote: destination, local_port: source_port, remote_port: destination_port }
+    };
+    take_connected(skb, packet.family, &mut ends);
+    ends
 }
 
+/// Puts the socket's ends in the place of the packet's, if it is connected.
 #[inline(always)]
-fn connected(skb: *mut __sk_buff, family: u8) -> Option<Ends> {
+fn take_connected(skb: *mut __sk_buff, family: u8, ends: &mut Ends) {
+    const LOCAL_PORT: usize = offset_of!(bpf_sock, src_port) / 4;
+    // Before 5.18 the remote port could only be read as a word, of which it is the first half
+    // (`bpf_sock_is_valid_access`, net/core/filter.c).
+    const REMOTE_PORT: usize = offset_of!(bpf_sock, dst_port) / 4;
+    const LOCAL_IPV4: usize = offset_of!(bpf_sock, src_ip4) / 4;
+    const REMOTE_IPV4: usize = offset_of!(bpf_sock, dst_ip4) / 4;
+    const LOCAL_IPV6: usize = offset_of!(bpf_sock, src_ip6) / 4;
+    const REMOTE_IPV6: usize = offset_of!(bpf_sock, dst_ip6) / 4;
+
     // SAFETY: the packet is the program's context; `sk` is readable since 5.1.
     let socket = unsafe { (*skb).__bindgen_anon_2.sk };
     if socket.is_null() {
-        return None;
+        return;
     }
     // SAFETY: not null, as the verifier demands.
     let socket = unsafe { bpf_sk_fullsock(socket) };
     if socket.is_null() {
-        return None;
+        return;
     }
-    // Before 5.18 the remote port could only be read as a word, of which it is the first half
-    // (`bpf_sock_is_valid_access`, net/core/filter.c).
-    const PORT: usize = offset_of!(bpf_sock, dst_port) / 4;
-    let remote_port = word(socket, PORT).to_ne_bytes();
-    let remote_port = u16::from_be_bytes([remote_port[0], remote_port[1]]);
+    let [first, second, ..] = word(socket, REMOTE_PORT).to_ne_bytes();
+    let remote_port = u16::from_be_bytes([first, second]);
     if remote_port == 0 {
-        return None;
+        return;
     }
-    // The address family of the packet and not of the socket, as an IPv6 socket may serve IPv4.
-    let (local, remote) = if family == FAMILY_IPV4 {
-        const LOCAL: usize = offset_of!(bpf_sock, src_ip4) / 4;
-        const REMOTE: usize = offset_of!(bpf_sock, dst_ip4) / 4;
-        ([word(socket, LOCAL), 0, 0, 0], [word(socket, REMOTE), 0, 0, 0])
+    ends.local_port = word(socket, LOCAL_PORT) as u16;
+    ends.remote_port = remote_port;
+    // By the address family of the packet and not of the socket, as an IPv6 socket may serve IPv4.
+    if family == FAMILY_IPV4 {
+        ends.local = [word(socket, LOCAL_IPV4), 0, 0, 0];
+        ends.remote = [word(socket, REMOTE_IPV4), 0, 0, 0];
     } else {
-        const LOCAL: usize = offset_of!(bpf_sock, src_ip6) / 4;
-        const REMOTE: usize = offset_of!(bpf_sock, dst_ip6) / 4;
-        (address(socket, LOCAL), address(socket, REMOTE))
-    };
-    const LOCAL_PORT: usize = offset_of!(bpf_sock, src_port) / 4;
-    Some(Ends { local, remote, local_port: word(socket, LOCAL_PORT) as u16, remote_port })
+        ends.local = address(socket, LOCAL_IPV6);
+        ends.remote = address(socket, REMOTE_IPV6);
+    }
 }
 
 #[inline(always)]
