@@ -39,9 +39,9 @@ use crate::{
 
 const INGEST: &str = "/tap.v1.IngestService/Ingest";
 
-/// At most this many bytes are sent ahead of their acknowledgement: two seconds of 4 MiB/s, as a collector that
-/// commits each second holds back its acknowledgements that long.
-const WINDOW_BYTES: usize = 8 << 20;
+/// At most this many bytes are sent ahead of their acknowledgement, which comes after the collector's next commit: two
+/// seconds of 20,000 small exchanges each.
+const WINDOW_BYTES: usize = 32 << 20;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const WELCOME_TIMEOUT: Duration = Duration::from_secs(10);
