@@ -2,8 +2,8 @@
 
 use std::{io::Write, time::Duration};
 
-use anyhow::{Context as _, Result};
-use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
+use anyhow::{Context as _, Result, bail};
+use futures::{Stream, StreamExt as _, TryStreamExt as _, future, stream};
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
 use tap_proto::v1::{Exchange, Order, ReplayReport, SearchRequest, SearchResponse};
@@ -60,17 +60,11 @@ pub(super) async fn run(session: Session<'_, impl Write>, arguments: cli::Replay
     let (progress_tx, progress_rx) = watch::channel(ReplayReport::default());
     let shown = tokio::spawn(show(progress_bar(span, plan.speed())?, progress_rx));
     let stop = CancellationToken::new();
-    let interrupted = tokio::spawn({
-        let stop = stop.clone();
-        async move {
-            if tokio::signal::ctrl_c().await.is_ok() {
-                stop.cancel();
-            }
-        }
-    });
-    let Outcome { report, end } =
-        tap_replay::replay(plan, exchanges(&collector, search), progress_tx, stop).await;
-    interrupted.abort();
+    let replay = tap_replay::replay(plan, exchanges(&collector, search), progress_tx, stop.clone());
+    let Outcome { report, end } = tokio::select! {
+        outcome = replay => outcome,
+        () = second_interrupt(stop) => bail!("gave up on what was in flight"),
+    };
     shown.await.context("show the progress")?;
 
     match output {
@@ -91,6 +85,20 @@ pub(super) async fn run(session: Session<'_, impl Write>, arguments: cli::Replay
     }
     let mismatch = arguments.fail_on_mismatch && report.differed > 0;
     Ok(if mismatch || !report.failed.is_empty() { Verdict::Bad } else { Verdict::Good })
+}
+
+/// The first Ctrl-C stops the replay, which then waits for what is in flight; this returns at the second.
+async fn second_interrupt(stop: CancellationToken) {
+    let interrupt = async || {
+        if tokio::signal::ctrl_c().await.is_err() {
+            // Without a handler the signal ends the program, as ever.
+            future::pending().await
+        }
+    };
+    interrupt().await;
+    stop.cancel();
+    eprintln!("stopping when what is in flight has ended; Ctrl-C again gives up on it");
+    interrupt().await;
 }
 
 /// The selection as a stream, in order of time; the next page is fetched when the last one was taken.
@@ -121,7 +129,7 @@ async fn span(collector: &Collector, search: &SearchRequest) -> Result<Option<Du
 /// A bar over the time that the replay will take: how many exchanges match is not known before the end.
 fn progress_bar(span: Option<Duration>, speed: f64) -> Result<ProgressBar> {
     let length = (span.unwrap_or_default().as_secs_f64() * 1_000.0 / speed) as u64;
-    let style = ProgressStyle::with_template("{bar:30} {elapsed} ({eta} left)  {msg}")
+    let style = ProgressStyle::with_template("{bar:30} {elapsed} ({eta} left)  {wide_msg}")
         .context("the progress bar's template")?;
     Ok(ProgressBar::new(length.max(1)).with_style(style))
 }
