@@ -53,6 +53,10 @@ impl Content {
         self.size = self.size.saturating_add(bytes);
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.size == 0
+    }
+
     pub(crate) fn kept_bytes(&self) -> usize {
         self.kept.len()
     }

@@ -263,6 +263,11 @@ impl Flow {
                 self.skip_unknown(rest, context);
                 return;
             };
+            if kind == Kind::Request && self.is_body_withheld(direction, rest, arrival) {
+                context.stats.fail(Failure::AmbiguousFraming);
+                self.stop(Reason::AmbiguousFraming, Cause::AmbiguousFraming, context);
+                continue;
+            }
             let step = self.stream(direction).parser.feed(kind, rest, arrival, context.limits);
             let (taken, left) = rest.split_at(step.consumed);
             rest = left;
@@ -284,6 +289,16 @@ impl Flow {
             }
             arrival.segment_start = false;
         }
+    }
+
+    /// A client that was refused instead of told to continue may keep its body and go on with another
+    /// request, though the framing says otherwise: which it did cannot be told.
+    fn is_body_withheld(&mut self, direction: Direction, bytes: &[u8], arrival: Arrival) -> bool {
+        arrival.segment_start
+            && arrival.turn
+            && self.pairing.is_answered_early()
+            && self.stream(direction).parser.awaits_expected_body()
+            && detect_start(Kind::Request, bytes) == Start::Plausible
     }
 
     /// Discards what is before the first message of a joined connection.

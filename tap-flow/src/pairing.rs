@@ -81,6 +81,11 @@ impl Pairing {
         self.queue.is_empty()
     }
 
+    /// The request that is still open has its final response already.
+    pub(crate) fn is_answered_early(&self) -> bool {
+        self.queue.back().is_some_and(|pair| pair.request.is_none() && pair.response.is_some())
+    }
+
     /// Requests, and responses without one, that were seen so far.
     pub(crate) fn messages(&self) -> u32 {
         self.next_index

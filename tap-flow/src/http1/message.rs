@@ -151,6 +151,12 @@ impl Parser {
         self.head.as_deref()
     }
 
+    /// A head has announced a body after `100 Continue`, of which nothing came yet.
+    pub(crate) fn awaits_expected_body(&self) -> bool {
+        let unbegun = matches!(self.state, State::Length { .. } | State::Chunked(Chunked::START));
+        unbegun && self.content.is_empty() && self.head().is_some_and(|head| head.fields.expects_continue)
+    }
+
     /// How the first byte of the open message came.
     pub(crate) fn started(&self) -> Arrival {
         self.started

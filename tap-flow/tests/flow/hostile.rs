@@ -68,6 +68,17 @@ fn an_ambiguous_response_stops_the_flow() {
 }
 
 #[test]
+fn a_request_in_place_of_a_refused_body_is_not_guessed() {
+    let expect = "PUT / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 34\r\n\r\n";
+    let refusal = "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n";
+    let run = run(&Connection::open().exchange(expect, refusal).exchange(GET, OK).packets);
+    let [exchange] = &run.exchanges[..] else { panic!("{:?}", run.exchanges) };
+    let refused = Completeness::Truncated { bytes: 34, cause: Cause::AmbiguousFraming };
+    assert_eq!(exchange.request.as_ref().unwrap().completeness, refused);
+    assert_eq!(exchange.response.as_ref().unwrap().status, 401);
+}
+
+#[test]
 fn chunks_that_are_not_valid_end_their_message_alone() {
     for chunks in
         ["zz\r\n", "5\nhello\r\n", "5\r\nhelloXX", "5;a\nb\r\n", "-1\r\n", "11111111111111111\r\n", "\r\n"]

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test panics")]
 
 mod exchanges;
+mod golden;
 mod hostile;
 mod lifecycle;
 mod model;
