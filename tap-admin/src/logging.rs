@@ -1,6 +1,9 @@
 //! Log output, and its filter at run time.
 
-use std::{io, str::FromStr};
+use std::{
+    io::{self, IsTerminal as _},
+    str::FromStr,
+};
 
 use serde::Deserialize;
 use tracing_subscriber::{
@@ -56,7 +59,7 @@ impl FromStr for LogFormat {
 /// Fails where the process already has a logger.
 pub fn init_tracing(filter: &str, format: LogFormat) -> Result<LogLevel, LoggingError> {
     let (filter, handle) = reload::Layer::new(parse(filter)?);
-    let lines = Layer::default().with_writer(io::stderr);
+    let lines = Layer::default().with_ansi(io::stderr().is_terminal()).with_writer(io::stderr);
     let registry = tracing_subscriber::registry().with(filter);
     match format {
         LogFormat::Text => registry.with(lines).try_init(),

@@ -214,7 +214,7 @@ mod tests {
                     stored: amount(10, 8_000),
                     pending: amount(1, 500),
                     losses: vec![
-                        Loss { stage: "kernel".into(), reason: "ring_full".into(), amount: amount(0, 1_000) },
+                        Loss { stage: "ring".into(), reason: "full".into(), amount: amount(0, 1_000) },
                         Loss { stage: "spool".into(), reason: "full".into(), amount: amount(1, 500) },
                     ],
                 }],
@@ -234,7 +234,7 @@ AGENT   TARGET  SEEN      EXCHANGES  STORED  PENDING  LOST  BYTES LOST  BALANCE
 node-1  nginx   9.77 KiB         12      10        1     1    1.46 KiB  balanced
 
 AGENT   TARGET  LOST IN  REASON     EXCHANGES  BYTES  SEGMENTS
-node-1  nginx   kernel   ring_full          0  1,000         0
+node-1  nginx   ring     full               0  1,000         0
 node-1  nginx   spool    full               1    500         0
 
 agent node-1 (epoch 0000000000000001), ledger of 11-14 22:13:20.000, final: the table holds what was acknowledged: 10 exchanges
