@@ -1,6 +1,11 @@
 //! Log output, and its filter at run time.
+//!
+//! A bare level is for Podtap's own events. Libraries then log warnings at most: at `info` some of them tell
+//! every step, and at `debug` some show what they were given, which here is captured traffic. A filter that
+//! names targets is taken as it is.
 
 use std::{
+    fmt,
     io::{self, IsTerminal as _},
     str::FromStr,
 };
@@ -8,6 +13,7 @@ use std::{
 use serde::Deserialize;
 use tracing_subscriber::{
     EnvFilter, Registry,
+    filter::LevelFilter,
     fmt::{Layer, format},
     layer::SubscriberExt as _,
     reload,
@@ -43,6 +49,15 @@ pub enum LoggingError {
     NotOurs,
 }
 
+impl fmt::Display for LogFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        })
+    }
+}
+
 impl FromStr for LogFormat {
     type Err = LoggingError;
 
@@ -55,7 +70,7 @@ impl FromStr for LogFormat {
     }
 }
 
-/// Logs the process's events that pass `filter`, in the syntax of `EnvFilter`: `info`, `tap_agent=debug,warn`.
+/// Logs the process's events that pass `filter`: a level, or in the syntax of `EnvFilter`, `tap_agent=debug,warn`.
 /// Fails where the process already has a logger.
 pub fn init_tracing(filter: &str, format: LogFormat) -> Result<LogLevel, LoggingError> {
     let (filter, handle) = reload::Layer::new(parse(filter)?);
@@ -88,10 +103,16 @@ impl LogLevel {
 }
 
 fn parse(filter: &str) -> Result<EnvFilter, LoggingError> {
+    let filter = filter.trim();
     // It would parse, as one that logs errors only.
-    if filter.trim().is_empty() {
+    if filter.is_empty() {
         return Err(LoggingError::EmptyFilter);
     }
-    EnvFilter::try_new(filter.trim())
+    let directives = match filter.parse::<LevelFilter>() {
+        // The target of a directive is a prefix: this is every crate of ours.
+        Ok(level) if level > LevelFilter::WARN => format!("warn,tap={level}"),
+        _ => filter.to_owned(),
+    };
+    EnvFilter::try_new(directives)
         .map_err(|source| LoggingError::Filter { filter: filter.to_owned(), source })
 }

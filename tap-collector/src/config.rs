@@ -72,7 +72,7 @@ pub struct Settings {
     #[arg(long, value_name = "URL")]
     pub allow_replay_target: Vec<String>,
 
-    /// What is logged: a level, or a filter as `info,tap_collector=debug` [default: info]
+    /// What is logged: a level, or a filter as `warn,tap_collector=debug` [default: info]
     #[arg(long, value_name = "FILTER")]
     pub log_level: Option<String>,
 
@@ -217,7 +217,7 @@ impl fmt::Display for Config {
             f,
             "listen={listen} admin-listen={admin_listen} store={store} \
              commit-interval={commit_interval:?} commit-bytes={commit_bytes} queue-bytes={queue_bytes} \
-             allow-replay-target=[{targets}] log-level={log_level} log-format={log_format:?}",
+             allow-replay-target=[{targets}] log-level={log_level} log-format={log_format}",
             targets = allow_replay_targets.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
         )
     }

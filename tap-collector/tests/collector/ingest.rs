@@ -13,9 +13,10 @@ async fn what_is_acknowledged_is_in_the_table_with_the_batch_that_brought_it() {
     let collector = Collector::start(store.path()).await;
     let mut agent = Agent::connect(collector.grpc, "node-1", 7).await;
     assert_eq!(agent.welcome, 0);
+    let honest = exchange("/1");
     let mut lying = exchange("/2");
     (lying.agent, lying.epoch, lying.sequence) = ("another".to_owned(), 1, 1);
-    agent.send(1, vec![exchange("/1"), lying]).await;
+    agent.send(1, vec![honest, lying]).await;
     // A gap is what the agent's spool dropped.
     agent.send(4, vec![exchange("/3")]).await;
     agent.until_acknowledged(4).await;
