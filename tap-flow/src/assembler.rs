@@ -5,6 +5,8 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use foldhash::fast::RandomState;
+
 use crate::{
     exchange::{Cause, Exchange},
     flow::{Context, Flow},
@@ -18,7 +20,8 @@ use crate::{
 #[derive(Debug)]
 pub struct Assembler {
     limits: Limits,
-    index: HashMap<FlowKey, u32>,
+    /// The hash is seeded at random: peers choose their ports.
+    index: HashMap<FlowKey, u32, RandomState>,
     slots: Vec<Option<Slot>>,
     free: Vec<u32>,
     next_serial: u64,
@@ -76,7 +79,7 @@ impl Assembler {
     pub fn new(limits: Limits) -> Self {
         Self {
             limits,
-            index: HashMap::new(),
+            index: HashMap::default(),
             slots: Vec::new(),
             free: Vec::new(),
             next_serial: 0,

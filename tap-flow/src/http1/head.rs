@@ -64,7 +64,7 @@ pub(crate) enum TransferEncoding {
 #[derive(Debug)]
 pub(crate) enum HeadResult {
     Complete {
-        head: Box<Head>,
+        head: Head,
         length: usize,
     },
     /// More bytes are needed.
@@ -163,7 +163,8 @@ impl<'a> Copy<'a> {
     }
 
     fn header(&self, field: &httparse::Header<'_>) -> Header {
-        Header { name: self.slice(field.name.as_bytes()), value: self.slice(field.value.trim_ascii()) }
+        let name = well_known(field.name).unwrap_or_else(|| self.slice(field.name.as_bytes()));
+        Header { name, value: self.slice(field.value.trim_ascii()) }
     }
 
     fn into_head(
@@ -180,9 +181,32 @@ impl<'a> Copy<'a> {
         }
         let version = if minor_version == Some(0) { Version::Http10 } else { Version::Http11 };
         let length = self.bytes.len();
-        let head = Box::new(Head { start_line, version, headers: Headers(headers), fields, length });
+        let head = Head { start_line, version, headers: Headers(headers), fields, length };
         HeadResult::Complete { head, length }
     }
+}
+
+/// Names of fields in the spellings of common clients and servers: these share no counted reference, which
+/// costs more than the comparison.
+fn well_known(name: &str) -> Option<Bytes> {
+    macro_rules! spelled {
+        ($($spelling:literal)*) => {
+            match name {
+                $($spelling => Some(Bytes::from_static($spelling.as_bytes())),)*
+                _ => None,
+            }
+        };
+    }
+    spelled!(
+        "Accept" "Accept-Encoding" "Accept-Language" "Accept-Ranges" "Age" "Authorization" "Cache-Control"
+        "Connection" "Content-Encoding" "Content-Length" "Content-Type" "Cookie" "Date" "ETag" "Host"
+        "Keep-Alive" "Last-Modified" "Location" "Origin" "Referer" "Server" "Set-Cookie" "Transfer-Encoding"
+        "User-Agent" "Vary" "Via" "X-Forwarded-For" "X-Forwarded-Proto" "X-Request-Id"
+        "accept" "accept-encoding" "accept-language" "authorization" "cache-control" "connection"
+        "content-encoding" "content-length" "content-type" "cookie" "date" "etag" "host" "server"
+        "set-cookie" "traceparent" "tracestate" "transfer-encoding" "user-agent" "vary"
+        "x-forwarded-for" "x-forwarded-proto" "x-request-id"
+    )
 }
 
 impl FramingFields {

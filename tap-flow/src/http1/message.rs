@@ -24,7 +24,7 @@ pub(crate) struct Parser {
     buffer: Vec<u8>,
     /// The start line in `buffer` was found plausible.
     start_line_checked: bool,
-    head: Option<Box<Head>>,
+    head: Option<Head>,
     content: Content,
     trailers: Headers,
     interim: Vec<u16>,
@@ -148,7 +148,7 @@ impl Parser {
 
     /// A message is open and its head is complete.
     pub(crate) fn head(&self) -> Option<&Head> {
-        self.head.as_deref()
+        self.head.as_ref()
     }
 
     /// A head has announced a body after `100 Continue`, of which nothing came yet.
@@ -178,7 +178,7 @@ impl Parser {
 
     /// Memory that the open message holds.
     pub(crate) fn held_bytes(&self) -> usize {
-        self.buffer.len() + self.content.kept_bytes() + self.head.as_deref().map_or(0, |head| head.length)
+        self.buffer.len() + self.content.kept_bytes() + self.head.as_ref().map_or(0, |head| head.length)
     }
 
     /// Takes bytes that follow those of the last call; they are not empty.
@@ -290,7 +290,7 @@ impl Parser {
 
     /// Ends the open message, if it has a head. The next starts with the next byte.
     pub(crate) fn take(&mut self, end: End, limits: &Limits) -> Option<Parsed> {
-        let head = *self.head.take()?;
+        let head = self.head.take()?;
         let remaining = match self.state {
             State::Length { remaining } => remaining,
             _ => 0,
@@ -380,7 +380,7 @@ impl Parser {
         }
     }
 
-    fn head_complete(&mut self, head: Box<Head>, consumed: usize) -> Step {
+    fn head_complete(&mut self, head: Head, consumed: usize) -> Step {
         self.head = Some(head);
         self.state = State::Body;
         Step { consumed, event: Event::Head }
