@@ -66,10 +66,14 @@ fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
-/// Sends until the collector is gone: first what an earlier one did not acknowledge, then new batches.
-fn ingest(grpc: SocketAddr, epoch: u64, spool: Arc<Mutex<Spool>>) -> JoinHandle<()> {
+/// Sends until the collector is gone: first what an earlier one did not acknowledge, then new batches. Returns
+/// how it noticed.
+fn ingest(grpc: SocketAddr, epoch: u64, spool: Arc<Mutex<Spool>>) -> JoinHandle<String> {
     tokio::spawn(async move {
-        let Ok(mut agent) = Agent::try_connect(grpc, &format!("node-{epoch}"), epoch).await else { return };
+        let mut agent = match Agent::try_connect(grpc, &format!("node-{epoch}"), epoch).await {
+            Ok(agent) => agent,
+            Err(status) => return format!("connect: {status}"),
+        };
         let waiting: Vec<(u64, Vec<Exchange>)> = {
             let mut spool = spool.lock().unwrap();
             assert!(agent.welcome >= spool.acknowledged, "an acknowledged batch is gone");
@@ -78,7 +82,7 @@ fn ingest(grpc: SocketAddr, epoch: u64, spool: Arc<Mutex<Spool>>) -> JoinHandle<
         };
         for (sequence, exchanges) in waiting {
             if agent.try_send(Batch { sequence, exchanges, ledger: None }).await.is_err() {
-                return;
+                return "send".to_owned();
             }
         }
         loop {
@@ -90,13 +94,14 @@ fn ingest(grpc: SocketAddr, epoch: u64, spool: Arc<Mutex<Spool>>) -> JoinHandle<
                 (sequence, exchanges)
             };
             if agent.try_send(Batch { sequence, exchanges, ledger: None }).await.is_err() {
-                return;
+                return "send".to_owned();
             }
             // At most a few on the way, so that acknowledgements and kills meet.
             while agent.acknowledged + 4 < sequence {
                 match agent.answer().await {
                     Ok(Some(acknowledged)) => spool.lock().unwrap().acknowledged = acknowledged,
-                    Ok(None) | Err(_) => return,
+                    Ok(None) => return "the stream ended".to_owned(),
+                    Err(status) => return format!("answer: {status}"),
                 }
             }
         }
@@ -111,10 +116,15 @@ async fn kill_9_loses_nothing_that_was_acknowledged_and_stores_nothing_twice() {
     for _ in 0..KILLS {
         let process = Process::start(store.path()).await;
         let before = acknowledged();
-        let agents: Vec<_> =
+        let mut agents: Vec<_> =
             (1..).zip(&spools).map(|(epoch, spool)| ingest(process.grpc, epoch, Arc::clone(spool))).collect();
         // In the middle of it: every agent has seen some acknowledgements of this process.
         until("acknowledgements", async || {
+            for agent in &mut agents {
+                if agent.is_finished() {
+                    panic!("an agent ended before the kill: {}", agent.await.unwrap());
+                }
+            }
             acknowledged().iter().zip(&before).all(|(after, before)| *after > before + 5)
         })
         .await;
