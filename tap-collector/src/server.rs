@@ -91,13 +91,15 @@ pub async fn run(
     let metrics = Metrics::register(&mut registry);
     let readiness = Readiness::default();
 
+    // Before the admin port answers: from here on it is known that the store is not reached yet.
+    let gate = Arc::new(StoreGate::new(config.store.clone(), readiness.clone(), metrics.clone()));
+
     // The admin port outlives the drain, so that it can be watched.
     let admin_shutdown = CancellationToken::new();
     let _admin_ends_with_this = admin_shutdown.clone().drop_guard();
     let routes = Admin { registry: Arc::new(registry), readiness: readiness.clone(), log_level };
     let admin = tokio::spawn(tap_admin::run(admin, routes, admin_shutdown.clone()));
 
-    let gate = Arc::new(StoreGate::new(config.store.clone(), readiness.clone(), metrics.clone()));
     let ledgers = Arc::new(Ledgers::new(Arc::clone(&gate), metrics.clone()));
     let (queue_tx, queue_rx) = queue(config.queue_bytes, metrics.clone());
     let committer = Committer {

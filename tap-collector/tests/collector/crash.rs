@@ -2,7 +2,8 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::{SocketAddr, TcpListener},
+    io::{BufRead as _, BufReader},
+    net::SocketAddr,
     path::Path,
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex},
@@ -34,15 +35,24 @@ struct Spool {
 
 impl Process {
     async fn start(store: &Path) -> Self {
-        let (grpc, admin) = (free_address(), free_address());
-        let child = Command::new(env!("CARGO_BIN_EXE_tap-collector"))
-            .args(["--listen", &grpc.to_string(), "--admin-listen", &admin.to_string()])
-            .args(["--commit-interval", "10ms", "--log-level", "warn", "--store"])
+        let mut child = Command::new(env!("CARGO_BIN_EXE_tap-collector"))
+            .args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
+            .args(["--commit-interval", "10ms", "--log-format", "json", "--store"])
             .arg(store)
             .stdin(Stdio::null())
+            .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        until("the process", async || tokio::net::TcpStream::connect(admin).await.is_ok()).await;
+        // Its first line names the ports; the rest goes on to this test's output.
+        let mut log = BufReader::new(child.stderr.take().unwrap());
+        let mut first = String::new();
+        log.read_line(&mut first).unwrap();
+        let address = |name: &str| {
+            let (_, rest) = first.split_once(&format!("\"{name}\":\"")).expect(&first);
+            rest.split('"').next().unwrap().parse().unwrap()
+        };
+        let (grpc, admin) = (address("grpc"), address("admin"));
+        std::thread::spawn(move || log.lines().map_while(Result::ok).for_each(|line| eprintln!("{line}")));
         until("ready", async || get(admin, "/ready").await.0 == 200).await;
         Self { child, grpc, admin }
     }
@@ -59,11 +69,6 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// Free when it was asked for; a test in another process may take it, and then the start fails.
-fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 /// Sends until the collector is gone: first what an earlier one did not acknowledge, then new batches. Returns
