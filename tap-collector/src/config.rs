@@ -1,6 +1,7 @@
 //! Settings: a YAML file and flags, raw, become one validated [`Config`]. All errors are reported together.
 //!
-//! The file's keys are the flags' names without the dashes in front; a flag wins over the file.
+//! The file's sections are the first words of the flags' names: `commit.interval` is `--commit-interval`. A flag
+//! wins over the file.
 
 use std::{fmt, fs, net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -15,7 +16,7 @@ use crate::replays::AllowedTarget;
 /// Loopback: the data port has no authentication. In a cluster, where the network is somebody's policy, set
 /// `[::]:7070`.
 const DEFAULT_LISTEN: &str = "127.0.0.1:7070";
-const DEFAULT_ADMIN_LISTEN: &str = "127.0.0.1:9091";
+const DEFAULT_ADMIN_LISTEN: &str = "127.0.0.1:7071";
 const DEFAULT_STORE: &str = "podtap-data";
 const DEFAULT_COMMIT_INTERVAL: &str = "1s";
 /// Large enough that a commit's fixed cost is small beside it, small enough to hold twice in memory.
@@ -31,21 +32,19 @@ const QUEUE_BYTES_LIMIT: u64 = 16 * 1024 * MIB;
 /// The collector of Podtap: takes exchanges from agents, keeps them in a Delta Lake table, answers queries,
 /// replays.
 ///
-/// Every option but --config can be set in the file too, under the same name: `commit-interval: 2s`.
-#[derive(Clone, Debug, Default, Parser, Deserialize)]
+/// Every option but --config can be set in the file too: `commit: {interval: 2s}`.
+#[derive(Clone, Debug, Default, Parser)]
 #[command(name = "tap-collector", version)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Settings {
     /// A YAML file of settings; flags win over it
     #[arg(long, value_name = "FILE")]
-    #[serde(skip)]
     pub config: Option<PathBuf>,
 
     /// Where gRPC is served: agents, queries, replay. There is no authentication [default: 127.0.0.1:7070]
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub listen: Option<String>,
 
-    /// Where /metrics, /ready, /live and /log-level are served [default: 127.0.0.1:9091]
+    /// Where /metrics, /ready, /live and /log-level are served [default: 127.0.0.1:7071]
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub admin_listen: Option<String>,
 
@@ -59,12 +58,10 @@ pub struct Settings {
 
     /// Commit earlier once this much is waiting [default: 16MiB]
     #[arg(long, value_name = "SIZE")]
-    #[serde(deserialize_with = "text_or_number")]
     pub commit_bytes: Option<String>,
 
     /// Stop reading from agents while this much is waiting [default: 64MiB]
     #[arg(long, value_name = "SIZE")]
-    #[serde(deserialize_with = "text_or_number")]
     pub queue_bytes: Option<String>,
 
     /// A target that replays may be sent at, http://HOST[:PORT][/PREFIX]; may be given again. Without any,
@@ -74,11 +71,58 @@ pub struct Settings {
 
     /// What is logged: a level, or a filter as `warn,tap_collector=debug` [default: info]
     #[arg(long, value_name = "FILTER")]
-    pub log_level: Option<String>,
+    pub log: Option<String>,
 
     /// text or json [default: text]
     #[arg(long, value_name = "FORMAT")]
     pub log_format: Option<String>,
+}
+
+/// The settings in a file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct FileSettings {
+    listen: Option<String>,
+    admin: AdminSection,
+    store: Option<String>,
+    commit: CommitSection,
+    queue: QueueSection,
+    replay: ReplaySection,
+    log: LogSection,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct AdminSection {
+    listen: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct CommitSection {
+    interval: Option<String>,
+    #[serde(deserialize_with = "text_or_number")]
+    bytes: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct QueueSection {
+    #[serde(deserialize_with = "text_or_number")]
+    bytes: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct ReplaySection {
+    allow_targets: Vec<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct LogSection {
+    filter: Option<String>,
+    format: Option<String>,
 }
 
 /// What the collector runs with. [`Settings::validate`] makes one.
@@ -91,7 +135,7 @@ pub struct Config {
     pub commit_bytes: usize,
     pub queue_bytes: usize,
     pub allow_replay_targets: Vec<AllowedTarget>,
-    pub log_level: String,
+    pub log_filter: String,
     pub log_format: LogFormat,
 }
 
@@ -111,28 +155,29 @@ impl Settings {
     pub fn validate(self) -> Result<Config, Vec<ConfigError>> {
         let file = match &self.config {
             Some(path) => read_file(path).map_err(|error| vec![error])?,
-            None => Self::default(),
+            None => FileSettings::default(),
         };
         self.over(file).check()
     }
 
     /// These settings, and where one is not set, that of `file`.
-    fn over(self, file: Self) -> Self {
+    fn over(self, file: FileSettings) -> Self {
+        let FileSettings { listen, admin, store, commit, queue, replay, log } = file;
         Self {
             config: self.config,
-            listen: self.listen.or(file.listen),
-            admin_listen: self.admin_listen.or(file.admin_listen),
-            store: self.store.or(file.store),
-            commit_interval: self.commit_interval.or(file.commit_interval),
-            commit_bytes: self.commit_bytes.or(file.commit_bytes),
-            queue_bytes: self.queue_bytes.or(file.queue_bytes),
+            listen: self.listen.or(listen),
+            admin_listen: self.admin_listen.or(admin.listen),
+            store: self.store.or(store),
+            commit_interval: self.commit_interval.or(commit.interval),
+            commit_bytes: self.commit_bytes.or(commit.bytes),
+            queue_bytes: self.queue_bytes.or(queue.bytes),
             allow_replay_target: if self.allow_replay_target.is_empty() {
-                file.allow_replay_target
+                replay.allow_targets
             } else {
                 self.allow_replay_target
             },
-            log_level: self.log_level.or(file.log_level),
-            log_format: self.log_format.or(file.log_format),
+            log: self.log.or(log.filter),
+            log_format: self.log_format.or(log.format),
         }
     }
 
@@ -146,29 +191,29 @@ impl Settings {
             commit_bytes,
             queue_bytes,
             allow_replay_target,
-            log_level,
+            log,
             log_format,
         } = self;
         let mut errors = Errors::default();
         let listen = errors.take("listen", listen, DEFAULT_LISTEN, parse_address);
-        let admin_listen = errors.take("admin-listen", admin_listen, DEFAULT_ADMIN_LISTEN, parse_address);
+        let admin_listen = errors.take("admin.listen", admin_listen, DEFAULT_ADMIN_LISTEN, parse_address);
         let store = errors.take("store", store, DEFAULT_STORE, parse_store);
         let commit_interval =
-            errors.take("commit-interval", commit_interval, DEFAULT_COMMIT_INTERVAL, parse_interval);
-        let commit_bytes = errors.take("commit-bytes", commit_bytes, DEFAULT_COMMIT_BYTES, |text| {
+            errors.take("commit.interval", commit_interval, DEFAULT_COMMIT_INTERVAL, parse_interval);
+        let commit_bytes = errors.take("commit.bytes", commit_bytes, DEFAULT_COMMIT_BYTES, |text| {
             parse_size_within(text, COMMIT_BYTES_RANGE)
         });
         let queue_minimum = commit_bytes.unwrap_or_default() as u64;
-        let queue_bytes = errors.take("queue-bytes", queue_bytes, DEFAULT_QUEUE_BYTES, |text| {
+        let queue_bytes = errors.take("queue.bytes", queue_bytes, DEFAULT_QUEUE_BYTES, |text| {
             parse_size_within(text, queue_minimum..=QUEUE_BYTES_LIMIT)
-                .map_err(|reason| format!("{reason}; it must hold commit-bytes"))
+                .map_err(|reason| format!("{reason}; it must hold commit.bytes"))
         });
         let mut allow_replay_targets = Vec::new();
         for target in allow_replay_target {
-            allow_replay_targets.extend(errors.take("allow-replay-target", Some(target), "", str::parse));
+            allow_replay_targets.extend(errors.take("replay.allow_targets", Some(target), "", str::parse));
         }
-        let log_level = errors.take("log-level", log_level, "info", parse_log_filter);
-        let log_format = errors.take("log-format", log_format, "text", |text| {
+        let log_filter = errors.take("log.filter", log, "info", parse_log_filter);
+        let log_format = errors.take("log.format", log_format, "text", |text| {
             text.parse::<LogFormat>().map_err(|error| error.to_string())
         });
         // Each is `Some` where there is no error.
@@ -181,7 +226,7 @@ impl Settings {
                 commit_bytes: commit_bytes?,
                 queue_bytes: queue_bytes?,
                 allow_replay_targets,
-                log_level: log_level?,
+                log_filter: log_filter?,
                 log_format: log_format?,
             })
         })();
@@ -203,7 +248,7 @@ impl fmt::Display for Config {
             commit_bytes,
             queue_bytes,
             allow_replay_targets,
-            log_level,
+            log_filter,
             log_format,
         } = self;
         let mut store = store.clone();
@@ -215,9 +260,9 @@ impl fmt::Display for Config {
         store.set_query(store.query().map(|_| "redacted"));
         write!(
             f,
-            "listen={listen} admin-listen={admin_listen} store={store} \
-             commit-interval={commit_interval:?} commit-bytes={commit_bytes} queue-bytes={queue_bytes} \
-             allow-replay-target=[{targets}] log-level={log_level} log-format={log_format}",
+            "listen={listen} admin.listen={admin_listen} store={store} \
+             commit.interval={commit_interval:?} commit.bytes={commit_bytes} queue.bytes={queue_bytes} \
+             replay.allow_targets=[{targets}] log.filter={log_filter} log.format={log_format}",
             targets = allow_replay_targets.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
         )
     }
@@ -246,11 +291,11 @@ impl Errors {
     }
 }
 
-fn read_file(path: &PathBuf) -> Result<Settings, ConfigError> {
+fn read_file(path: &PathBuf) -> Result<FileSettings, ConfigError> {
     let text =
         fs::read_to_string(path).map_err(|source| ConfigError::ReadFile { path: path.clone(), source })?;
     if text.trim().is_empty() {
-        return Ok(Settings::default());
+        return Ok(FileSettings::default());
     }
     serde_yaml_ng::from_str(&text).map_err(|source| ConfigError::ParseFile { path: path.clone(), source })
 }
@@ -363,8 +408,8 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(
             file.path(),
-            "listen: '[::]:7070'\ncommit-bytes: 2097152\nqueue-bytes: 8MiB\ncommit-interval: 2s\n\
-             allow-replay-target: ['http://staging:8080']\n",
+            "listen: '[::]:7070'\ncommit: {bytes: 2097152, interval: 2s}\nqueue: {bytes: 8MiB}\n\
+             replay: {allow_targets: ['http://staging:8080']}\n",
         )
         .unwrap();
         let path = file.path().to_str().unwrap();
@@ -385,7 +430,7 @@ mod tests {
             "--commit-bytes=1",
             "--queue-bytes=2XB",
             "--allow-replay-target=staging",
-            "--log-level=a=b=c",
+            "--log=a=b=c",
             "--log-format=xml",
         ])
         .validate()
@@ -397,12 +442,12 @@ mod tests {
             [
                 "listen",
                 "store",
-                "commit-interval",
-                "commit-bytes",
-                "queue-bytes",
-                "allow-replay-target",
-                "log-level",
-                "log-format"
+                "commit.interval",
+                "commit.bytes",
+                "queue.bytes",
+                "replay.allow_targets",
+                "log.filter",
+                "log.format"
             ]
         );
     }
@@ -410,9 +455,9 @@ mod tests {
     #[test]
     fn an_unknown_key_is_an_error() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        fs::write(file.path(), "comit-interval: 2s\n").unwrap();
+        fs::write(file.path(), "commit: {intervall: 2s}\n").unwrap();
         let errors = settings(&["--config", file.path().to_str().unwrap()]).validate().unwrap_err();
-        assert!(errors[0].to_string().contains("comit-interval"), "{}", errors[0]);
+        assert!(errors[0].to_string().contains("intervall"), "{}", errors[0]);
     }
 
     #[test]

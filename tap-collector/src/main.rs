@@ -39,7 +39,7 @@ fn main() -> ExitCode {
 
 #[tokio::main]
 async fn serve(config: Config) -> anyhow::Result<()> {
-    let log_level = tap_admin::init_tracing(&config.log_level, config.log_format)?;
+    let log_level = tap_admin::init_tracing(&config.log_filter, config.log_format)?;
     let mut terminate = signal(SignalKind::terminate()).context("handle SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("handle SIGINT")?;
     let listeners = Listeners::bind(&config).await?;

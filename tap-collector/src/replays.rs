@@ -79,7 +79,7 @@ impl Replays {
         })?;
         if !shared.allowed.iter().any(|allowed| allowed.covers(&request.target)) {
             return Err(Status::permission_denied(format!(
-                "target {}: the collector's setting allow-replay-target does not list it",
+                "target {}: the collector's setting replay.allow_targets does not list it",
                 plan.target()
             )));
         }

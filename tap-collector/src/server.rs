@@ -66,7 +66,7 @@ impl Listeners {
         };
         Ok(Self {
             grpc: bind("listen", config.listen).await?,
-            admin: bind("admin-listen", config.admin_listen).await?,
+            admin: bind("admin.listen", config.admin_listen).await?,
         })
     }
 }

@@ -104,7 +104,7 @@ async fn targets_that_are_not_listed_and_requests_that_make_no_sense_are_refused
     };
     let status = replays.start_replay(start("http://127.0.0.1:8080", "", 1.0)).await.unwrap_err();
     assert_eq!(status.code(), Code::PermissionDenied);
-    assert!(status.message().contains("allow-replay-target"), "{status:?}");
+    assert!(status.message().contains("replay.allow_targets"), "{status:?}");
     for request in [
         start("http://staging.example:8080", "", -1.0),
         start("staging.example", "", 1.0),
