@@ -135,6 +135,8 @@ impl Flow {
         self.end_if_reached(direction, context);
         if flags.contains(TcpFlags::RST) {
             self.finish(Cause::ConnectionReset, context);
+        } else if self.is_closed() {
+            self.finish(Cause::ConnectionClosed, context);
         }
         let has_hole = self.ingress.reassembler.has_hole() || self.egress.reassembler.has_hole();
         self.hole_since = has_hole.then(|| self.hole_since.unwrap_or(time));
@@ -413,7 +415,7 @@ impl Flow {
         let requests = self.stream(client).stopped;
         let responses = self.stream(client.reverse()).stopped;
         let all_answered = requests == ambiguous && responses.is_none() && self.pairing.is_empty();
-        if all_answered || responses == ambiguous && requests.is_none() {
+        if all_answered || responses == ambiguous {
             self.stop(Reason::AmbiguousFraming, Cause::AmbiguousFraming, context);
         }
     }

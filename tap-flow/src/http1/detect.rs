@@ -14,7 +14,7 @@ pub(crate) enum Start {
 }
 
 /// Longer than any registered method (UPDATEREDIRECTREF has 17 letters).
-const MAX_METHOD: usize = 32;
+pub(super) const MAX_METHOD: usize = 32;
 /// "HTTP/1.1 200": what identifies a response.
 const STATUS_PREFIX: usize = 12;
 

@@ -4,6 +4,7 @@ use std::mem::MaybeUninit;
 
 use bytes::Bytes;
 
+use super::detect::MAX_METHOD;
 use crate::{
     exchange::{Header, Headers, Version},
     limits::{Limits, MAX_HEADER_COUNT},
@@ -82,6 +83,10 @@ pub(crate) fn parse_head(kind: Kind, bytes: &[u8], limits: &Limits) -> HeadResul
         Kind::Request => {
             let mut request = httparse::Request::new(&mut []);
             match config.parse_request_with_uninit_headers(&mut request, bytes, fields) {
+                // As where a head comes in pieces.
+                Ok(_) if request.method.is_some_and(|method| method.len() > MAX_METHOD) => {
+                    HeadResult::Invalid
+                }
                 Ok(httparse::Status::Complete(length)) => {
                     let copy = Copy::new(&bytes[..length]);
                     let method = copy.slice(request.method.unwrap_or_default().as_bytes());

@@ -168,9 +168,13 @@ fn a_reset_ends_what_is_open() {
 
 #[test]
 fn other_protocols_are_left_alone() {
-    for first in
-        [&b"\x16\x03\x01\x02\x00\x01"[..], b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"*1\r\n$4\r\nPING\r\n"]
-    {
+    let long_method = format!("{} / HTTP/1.1\r\n\r\n", "A".repeat(33));
+    for first in [
+        &b"\x16\x03\x01\x02\x00\x01"[..],
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"*1\r\n$4\r\nPING\r\n",
+        long_method.as_bytes(),
+    ] {
         let run = run(&Connection::open().exchange(first, [0u8; 100]).client(GET).packets);
         assert!(run.exchanges.is_empty());
         let bytes = first.len() + 100 + GET.len();

@@ -68,6 +68,15 @@ fn an_ambiguous_response_stops_the_flow() {
 }
 
 #[test]
+fn ambiguity_on_both_sides_leaves_no_request_behind() {
+    let ambiguous = "POST / HTTP/1.1\r\nContent-Length: @1\r\n\r\n";
+    let response = "HTTP/1.1 200 OK\r\nContent-Length: @0\r\n\r\n";
+    let run = run(&Connection::open().client(GET).client(ambiguous).server(response).close().packets);
+    assert_eq!(run.exchanges.iter().filter(|exchange| exchange.request.is_some()).count(), 2);
+    assert_eq!(run.exchanges.iter().filter(|exchange| exchange.response.is_some()).count(), 1);
+}
+
+#[test]
 fn a_request_in_place_of_a_refused_body_is_not_guessed() {
     let expect = "PUT / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 34\r\n\r\n";
     let refusal = "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n";
