@@ -20,6 +20,10 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 
+/// Logs an error for each read of the table's log that fails, however often it is tried again; who tries says
+/// it once.
+const TOLD_BY_US: &str = "deltalake_core::logstore";
+
 /// How log lines are written, always to standard error.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -110,7 +114,7 @@ fn parse(filter: &str) -> Result<EnvFilter, LoggingError> {
     }
     let directives = match filter.parse::<LevelFilter>() {
         // The target of a directive is a prefix: this is every crate of ours.
-        Ok(level) if level > LevelFilter::WARN => format!("warn,tap={level}"),
+        Ok(level) if level > LevelFilter::WARN => format!("warn,{TOLD_BY_US}=off,tap={level}"),
         _ => filter.to_owned(),
     };
     EnvFilter::try_new(directives)

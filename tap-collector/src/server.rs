@@ -2,18 +2,24 @@
 //!
 //! Shutdown, in order: no more connections; streams of agents are read no further, what is queued is committed
 //! and acknowledged, then they end with UNAVAILABLE, as tails do; replays stop; the last ledgers are written.
-//! All of it has [`DRAIN`]; what then is still queued was never acknowledged, and its agents have it.
+//! All of it has [`DRAIN`]; what then is still queued was never acknowledged, and its agents have it. Queries
+//! under way have [`LAST_ANSWERS`] more.
 
-use std::{sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
+use futures::{Stream, StreamExt as _};
 use prometheus_client::registry::Registry;
 use tap_admin::{Admin, LogLevel, Readiness, register_process_metrics};
 use tap_proto::v1::{
     capture_service_server::CaptureServiceServer, ingest_service_server::IngestServiceServer,
     ledger_service_server::LedgerServiceServer, replay_service_server::ReplayServiceServer,
 };
-use tokio::{net::TcpListener, sync::watch, time::timeout};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    time::{sleep, timeout},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{
     codec::CompressionEncoding::{Gzip, Zstd},
@@ -38,6 +44,8 @@ use crate::{
 
 /// Below Kubernetes' default grace period of 30 s, with room for the last ledgers.
 const DRAIN: Duration = Duration::from_secs(20);
+/// For queries under way, and for clients to notice that their connection is to be closed.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
 const LAST_LEDGERS: Duration = Duration::from_secs(5);
 /// A batch of exchanges with large bodies; agents send far less in one.
 const MAX_MESSAGE: usize = 64 * 1024 * 1024;
@@ -51,6 +59,8 @@ const MAX_STREAMS_PER_CONNECTION: u32 = 256;
 /// Finds clients that vanished without a word, whose streams would stay for ever.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The sockets, bound: tests bind port 0.
 #[derive(Debug)]
@@ -110,7 +120,8 @@ pub async fn run(
         metrics: metrics.clone(),
     };
     let background = TaskTracker::new();
-    let committer = tokio::spawn(committer.run(shutdown.clone()));
+    let streams_ended = CancellationToken::new();
+    let committer = tokio::spawn(committer.run(shutdown.clone(), streams_ended.clone()));
     let opener = tokio::spawn({
         let gate = Arc::clone(&gate);
         async move { gate.open().await }
@@ -174,21 +185,23 @@ pub async fn run(
         .add_service(health)
         .add_service(reflection().build_v1().context("reflection v1")?)
         .add_service(reflection().build_v1alpha().context("reflection v1alpha")?)
-        .serve_with_incoming_shutdown(
-            TcpIncoming::from(grpc).with_nodelay(Some(true)),
-            shutdown.clone().cancelled_owned(),
-        );
-    let serving = tokio::spawn(serving);
-    let abort = [serving.abort_handle(), committer.abort_handle()];
+        .serve_with_incoming_shutdown(accept(grpc), shutdown.clone().cancelled_owned());
+    let mut serving = tokio::spawn(serving);
 
-    shutdown.cancelled().await;
+    tokio::select! {
+        () = shutdown.cancelled() => {}
+        ended = &mut serving => {
+            ended.context("gRPC server")?.context("gRPC server")?;
+            bail!("the gRPC server ended by itself");
+        }
+    }
     let _not_ready = readiness.pending("shutdown");
     opener.abort();
     background.close();
+    let abort_committer = committer.abort_handle();
     let drained = timeout(DRAIN, async {
-        // The queue ends with its last sender: when the server and its streams are gone.
-        serving.await.context("gRPC server")?.context("gRPC server")?;
         background.wait().await;
+        streams_ended.cancel();
         committer.await.context("committer")
     })
     .await;
@@ -196,8 +209,13 @@ pub async fn run(
         Ok(result) => result?,
         Err(_) => {
             warn!("not drained within {DRAIN:?}; what was not acknowledged stays with the agents");
-            abort.iter().for_each(tokio::task::AbortHandle::abort);
+            abort_committer.abort();
         }
+    }
+    // Streams that are no task of ours, as those of reflection, end when their clients like.
+    match timeout(LAST_ANSWERS, &mut serving).await {
+        Ok(ended) => ended.context("gRPC server")?.context("gRPC server")?,
+        Err(_) => serving.abort(),
     }
     if timeout(LAST_LEDGERS, ledgers.write_last()).await.is_err() {
         warn!("the last ledgers could not be written within {LAST_LEDGERS:?}");
@@ -206,6 +224,17 @@ pub async fn run(
     admin.await.context("admin port")?;
     info!("collector ended");
     Ok(())
+}
+
+/// The connections. After an error there is a pause: without file descriptors the next one fails at once, too.
+fn accept(listener: TcpListener) -> impl Stream<Item = io::Result<TcpStream>> {
+    TcpIncoming::from(listener).with_nodelay(Some(true)).then(|connection| async {
+        if let Err(error) = &connection {
+            warn!(%error, "accept failed");
+            sleep(ACCEPT_PAUSE).await;
+        }
+        connection
+    })
 }
 
 /// NOT_SERVING while the store is away. At the shutdown the watchers' streams end, which nothing else would do.

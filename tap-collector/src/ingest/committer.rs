@@ -7,7 +7,7 @@ use tap_store::{AgentEpoch, StoreError};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::{
     epoch::Epoch,
@@ -34,11 +34,23 @@ struct Commit {
 }
 
 impl Committer {
-    /// Commits until the queue has ended and is empty. From `shutdown` on nothing is waited for but the store.
-    pub(crate) async fn run(mut self, shutdown: CancellationToken) {
-        while let Some(first) = self.queue.recv().await {
+    /// Commits until `ended` says that no stream queues any more, and the queue is empty. From `shutdown` on
+    /// nothing is waited for but the store.
+    pub(crate) async fn run(mut self, shutdown: CancellationToken, ended: CancellationToken) {
+        while let Some(first) = self.first(&ended).await {
             let commit = self.collect(first, &shutdown).await;
             self.write(commit).await;
+        }
+    }
+
+    async fn first(&mut self, ended: &CancellationToken) -> Option<Queued> {
+        tokio::select! {
+            biased;
+            queued = self.queue.recv() => queued,
+            () = ended.cancelled() => {
+                self.queue.close();
+                self.queue.recv().await
+            }
         }
     }
 
@@ -77,6 +89,12 @@ impl Committer {
                 Err(StoreError::InvalidBatch { agent, sequence, reason }) => {
                     self.metrics.commit("error");
                     commit.refuse(&agent, sequence, reason, &self.metrics);
+                }
+                // The store is there: other collectors write to the same table.
+                Err(error @ StoreError::Contended { .. }) => {
+                    self.metrics.commit("error");
+                    debug!(%error, "trying again");
+                    backoff.pause().await;
                 }
                 Err(error) => {
                     self.metrics.commit("error");

@@ -63,7 +63,7 @@ impl QueueSender {
     pub(super) fn push(&self, session: &Arc<Session>, batch: Batch, room: Room) {
         session.while_newest(|| {
             let bytes = batch.encoded_len();
-            // The committer ends after the last sender: the send can't fail.
+            // It fails at the end of a shutdown only, when the committer has gone: nothing is acknowledged then.
             let _ = self.batches.send(Queued { session: Arc::clone(session), batch, bytes, _room: room });
         });
     }

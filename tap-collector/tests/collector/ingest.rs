@@ -97,7 +97,9 @@ async fn bad_input_is_refused_with_its_reason_and_the_next_stream_works() {
     let greeting = || Message::Hello(hello("node-1", 7));
     let batch = |sequence, exchanges| Message::Batch(Batch { sequence, exchanges, ledger: None });
     let no_id = Exchange { id: "1".to_owned(), ..exchange("/") };
-    let cases: [(Vec<Message>, &str); 8] = [
+    let cases: [(Vec<Message>, &str); 9] = [
+        // By the store: no table holds that sequence.
+        (vec![greeting(), batch(u64::MAX, vec![exchange("/")])], "2^63"),
         (vec![batch(1, vec![])], "the first message must be hello"),
         (vec![Message::Hello(hello("", 7))], "hello.agent"),
         (vec![Message::Hello(hello("node-1", 0))], "hello.epoch"),
@@ -119,6 +121,7 @@ async fn bad_input_is_refused_with_its_reason_and_the_next_stream_works() {
     agent.send(9, vec![exchange("/good")]).await;
     agent.until_acknowledged(9).await;
     assert_eq!(paths(&collector.search("").await), ["/good"]);
+    assert_eq!(collector.get("/ready").await.0, 200);
     collector.stop().await;
 }
 
