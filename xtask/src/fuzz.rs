@@ -31,15 +31,19 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         None => all.iter().collect(),
     };
     for target in chosen {
+        // What is found goes to the first directory, which git ignores; the committed seeds are read only.
+        let corpus = format!("fuzz/corpus/{target}");
+        fs::create_dir_all(workspace.root().join(&corpus)).with_context(|| format!("create {corpus}"))?;
         // By rustup's name for it: cargo-fuzz asks for unstable flags.
         let mut fuzz = std::process::Command::new("cargo");
-        fuzz.arg("+nightly").args(["fuzz", "run", target]);
+        fuzz.arg("+nightly").args(["fuzz", "run", target, &corpus, &format!("fuzz/seeds/{target}")]);
         fuzz.current_dir(workspace.root()).env_remove("RUSTUP_TOOLCHAIN").env_remove("CARGO");
         fuzz.args([
             "--",
             &format!("-max_total_time={}", options.seconds),
             "-timeout=10",
             "-rss_limit_mb=2048",
+            "-dict=fuzz/http.dict",
         ]);
         process::run(&mut fuzz).with_context(|| format!("fuzz target {target}"))?;
     }
