@@ -10,7 +10,7 @@ fn a_tiny_ring_and_a_stopped_agent_lose_by_name() {
     let cgroup = Cgroup::create("overload").unwrap();
     let nginx = Nginx::start(&cgroup).unwrap();
     nginx.put("large.txt", vec![b'x'; 300_000]).unwrap();
-    let options = rig.agent().target("web", &cgroup).settings("rings: {count: 1, bytes: 64KiB}");
+    let options = rig.agent().target("web", &cgroup).settings("rings: {count: 1, bytes: 256KiB}");
     let agent = Agent::start(&options).unwrap();
 
     run("wrk", &["-t1", "-c16", "-d1s", &nginx.url("/json")]);
