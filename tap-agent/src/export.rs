@@ -77,13 +77,18 @@ impl Exporter {
         }
     }
 
-    /// A UUID of version 7 whose random part is a hash: the same exchange has the same id however often it is made.
+    /// A UUID of version 7 without chance: the same exchange has the same id however often it is made.
+    ///
+    /// After the milliseconds come their fraction (12 bits, as RFC 9562 allows), a hash of the flow (46 bits) and the
+    /// exchange's position on it (16 bits): pipelined requests that came in one segment sort as they were sent.
     fn id(&self, start_ns: u64, flow: u64, index: u32) -> String {
-        let hash =
-            self.origin.clone().chain_update(flow.to_le_bytes()).chain_update(index.to_le_bytes()).finalize();
-        let mut random = [0; 10];
-        random.copy_from_slice(&hash[..10]);
-        uuid::Builder::from_unix_timestamp_millis(start_ns / NANOS_PER_MILLI, &random).into_uuid().to_string()
+        let hash = self.origin.clone().chain_update(flow.to_le_bytes()).finalize();
+        let fraction = ((start_ns % NANOS_PER_MILLI << 12) / NANOS_PER_MILLI) as u16;
+        let mut rest = [0; 10];
+        rest[..2].copy_from_slice(&fraction.to_be_bytes());
+        rest[2..8].copy_from_slice(&hash[..6]);
+        rest[8..].copy_from_slice(&(index as u16).to_be_bytes());
+        uuid::Builder::from_unix_timestamp_millis(start_ns / NANOS_PER_MILLI, &rest).into_uuid().to_string()
     }
 }
 
@@ -362,7 +367,14 @@ mod tests {
         assert_eq!(id.get_timestamp().unwrap().to_unix(), (1_700_000_010, 0));
         let mut next = exchange();
         next.index += 1;
-        assert_ne!(export(next).id, first.id);
+        assert!(export(next).id > first.id, "pipelined");
+        let mut other = exchange();
+        other.flow_serial += 1;
+        assert_ne!(export(other).id, first.id);
+        let mut soon = exchange();
+        soon.index = 0;
+        soon.request.as_mut().unwrap().span.start += 1_000;
+        assert!(export(soon).id > first.id, "a microsecond later");
         let mut later = exchange();
         later.request.as_mut().unwrap().span.start += NANOS_PER_MILLI;
         assert!(export(later).id > first.id);

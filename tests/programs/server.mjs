@@ -16,4 +16,6 @@ const server = http.createServer((request, response) => {
   });
 });
 
+// Clients decide when to close.
+server.keepAliveTimeout = 0;
 server.listen(0, "127.0.0.1", () => console.log("listening on", server.address().port));

@@ -156,6 +156,7 @@ http {{
     types {{ text/html html; text/plain txt; application/json json; }}
     default_type application/octet-stream;
     gzip on;
+    if_modified_since before;
     gzip_min_length 1;
     gzip_types text/plain application/json;
     server {{

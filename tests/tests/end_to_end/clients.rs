@@ -1,5 +1,7 @@
 //! Python and Node at both ends: each request is one exchange, as the client itself tells it.
 
+use std::collections::HashSet;
+
 use podtap_tests::{Cgroup, NodeServer, PythonServer};
 use serde_json::Value;
 use tap_proto::v1::{Body, body::Content};
@@ -33,11 +35,14 @@ fn compare(interpreter: &str, client: &str, url: &str, rig: &Rig, path: &str) {
         assert!(
             response.headers.iter().any(|header| header.name == "X-Method" && header.value == text("method"))
         );
-        // One kept-alive connection.
-        assert_eq!(exchange.flow, exchanges[0].flow);
     }
-    let indices: Vec<_> = exchanges.iter().map(|exchange| exchange.flow_index as usize).collect();
-    assert_eq!(indices, (0..REQUESTS).collect::<Vec<_>>());
+    for pair in exchanges.windows(2) {
+        // A kept-alive connection, until a client takes another (Node does after HEAD).
+        let same = pair[0].flow == pair[1].flow;
+        assert_eq!(pair[1].flow_index, if same { pair[0].flow_index + 1 } else { 0 });
+    }
+    let flows: HashSet<_> = exchanges.iter().map(|exchange| exchange.flow).collect();
+    assert!(flows.len() <= 1 + REQUESTS / 5, "{} connections", flows.len());
 }
 
 #[test]

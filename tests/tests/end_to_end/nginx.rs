@@ -122,7 +122,9 @@ fn curls_requests_are_exchanges_in_their_order() {
     }
     // One by its id is what it was among all.
     assert_eq!(rig.client.get(&exchanges[3].id).unwrap(), exchanges[3]);
-    assert_eq!(rig.client.get("no-such-id").unwrap_err().code(), tonic::Code::NotFound);
+    let other = exchanges[3].id.replace(|c: char| c.is_ascii_digit(), "0");
+    assert_eq!(rig.client.get(&other).unwrap_err().code(), tonic::Code::NotFound);
+    assert_eq!(rig.client.get("no-such-id").unwrap_err().code(), tonic::Code::InvalidArgument);
 
     let request = |index: usize| exchanges[index].request.as_ref().unwrap();
     let response = |index: usize| exchanges[index].response.as_ref().unwrap();
@@ -302,7 +304,9 @@ fn two_hundred_connections_at_once() {
     assert_eq!(flows.len(), CONNECTIONS);
     let totals = rig.settle(agent);
     assert_eq!(totals.stored.exchanges, (CONNECTIONS * REQUESTS) as u64);
-    assert_eq!(totals.lost, crate::client::Sum::default(), "{totals:#?}");
+    // TCP itself may have sent something twice.
+    let lost: Vec<_> = totals.losses.keys().filter(|name| *name != "assembly/duplicate").collect();
+    assert!(lost.is_empty(), "{totals:#?}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
-use podtap_tests::{binary, check_interrupted};
+use podtap_tests::{binary, check_interrupted, until};
 
 use super::stage::Stage;
 use crate::{process::line, setup::Tools};
@@ -30,6 +30,11 @@ pub(super) fn captures(stage: &Stage, tools: &Tools) -> Result<()> {
     show(stage.tapctl()?.args(["get", id]))?;
 
     heading("The ledger: everything seen is stored, or lost by name");
+    // The agent sends it every few seconds; under way, its parts are of different moments.
+    until("the ledger is at rest", || {
+        let ledger = stage.tapctl().and_then(|mut tapctl| output(tapctl.args(["ledger", "--check"])));
+        ledger.map_err(|error| format!("{error:#}"))
+    })?;
     show(stage.tapctl()?.args(["ledger", "--check"]))?;
 
     heading("The same by gRPC; the server describes itself, no .proto file is needed");
@@ -65,7 +70,7 @@ pub(super) fn next_steps(stage: &Stage, tools: &Tools, keep: bool) -> Result<()>
     let tapctl = tapctl.display();
     let grpcurl = tools.grpcurl.display();
     let (url, address) = (stage.collector_url(), stage.collector_address());
-    println!("  curl {}", stage.nginx.url("/json?by=hand"));
+    println!("  curl '{}'", stage.nginx.url("/json?by=hand"));
     println!("  export PODTAP_COLLECTOR={url}");
     println!("  {tapctl} search 'request.query == \"by=hand\"'");
     println!("  {tapctl} tail");
