@@ -23,7 +23,7 @@ const LOG_FORMAT: &str = "$status $request_length $bytes_sent $connection $conne
 /// |---|---|
 /// | `/files/…` | what was put by [`Nginx::put`]; text is compressed for who accepts gzip |
 /// | `/json` | a JSON document, whatever the method; a request body is read and discarded |
-/// | `/upload` | the same, but only after the whole body was read: nginx passes it on to its own `/inner` |
+/// | `/upload` | `stored`, but only after the whole body was read: nginx passes it on to its own `/inner` |
 /// | `/login` | an answer with a cookie |
 /// | `/status/204`, `/404`, `/500` | an answer of that status |
 /// | `/health` | `ok` |
