@@ -1,5 +1,7 @@
 //! Every route over a real socket.
 
+#![expect(clippy::unwrap_used, reason = "a test panics")]
+
 use std::sync::Arc;
 
 use prometheus_client::{metrics::counter::Counter, registry::Registry};

@@ -6,12 +6,17 @@
 use std::{fmt, fs, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Parser;
-use serde::{Deserialize, Deserializer, de};
+use serde::Deserialize;
 use tap_admin::LogFormat;
-use tracing_subscriber::EnvFilter;
 use url::Url;
 
 use crate::replays::AllowedTarget;
+
+mod values;
+
+use values::{
+    MIB, parse_address, parse_interval, parse_log_filter, parse_size_within, parse_store, text_or_number,
+};
 
 /// Loopback: the data port has no authentication. In a cluster, where the network is somebody's policy, set
 /// `[::]:7070`.
@@ -22,10 +27,6 @@ const DEFAULT_COMMIT_INTERVAL: &str = "1s";
 /// Large enough that a commit's fixed cost is small beside it, small enough to hold twice in memory.
 const DEFAULT_COMMIT_BYTES: &str = "16MiB";
 const DEFAULT_QUEUE_BYTES: &str = "64MiB";
-/// Object stores charge per request, and a search opens every file of the newest partition.
-const COMMIT_INTERVAL_RANGE: std::ops::RangeInclusive<Duration> =
-    Duration::from_millis(10)..=Duration::from_secs(60);
-const MIB: u64 = 1024 * 1024;
 const COMMIT_BYTES_RANGE: std::ops::RangeInclusive<u64> = MIB..=1024 * MIB;
 const QUEUE_BYTES_LIMIT: u64 = 16 * 1024 * MIB;
 
@@ -298,90 +299,6 @@ fn read_file(path: &PathBuf) -> Result<FileSettings, ConfigError> {
         return Ok(FileSettings::default());
     }
     serde_yaml_ng::from_str(&text).map_err(|source| ConfigError::ParseFile { path: path.clone(), source })
-}
-
-fn parse_address(text: &str) -> Result<SocketAddr, String> {
-    text.parse().map_err(|_| "must be ADDRESS:PORT, as 127.0.0.1:7070 or [::]:7070".to_owned())
-}
-
-fn parse_store(text: &str) -> Result<Url, String> {
-    if text.is_empty() {
-        return Err("must not be empty".to_owned());
-    }
-    // "a:b" would parse as a URL of scheme "a": only what has "://" is one.
-    if !text.contains("://") {
-        let path = std::path::absolute(text).map_err(|error| error.to_string())?;
-        return Url::from_directory_path(&path).map_err(|()| "not a usable path".to_owned());
-    }
-    let url = Url::parse(text).map_err(|error| error.to_string())?;
-    match url.scheme() {
-        "file" | "s3" | "s3a" => Ok(url),
-        other => Err(format!("scheme {other:?} is not supported: file, s3 or a path")),
-    }
-}
-
-fn parse_interval(text: &str) -> Result<Duration, String> {
-    let interval = humantime::parse_duration(text).map_err(|error| error.to_string())?;
-    if COMMIT_INTERVAL_RANGE.contains(&interval) {
-        Ok(interval)
-    } else {
-        Err(format!("must be from {:?} to {:?}", COMMIT_INTERVAL_RANGE.start(), COMMIT_INTERVAL_RANGE.end()))
-    }
-}
-
-fn parse_size_within(text: &str, range: std::ops::RangeInclusive<u64>) -> Result<usize, String> {
-    let size = parse_size(text)?;
-    if range.contains(&size) {
-        usize::try_from(size).map_err(|error| error.to_string())
-    } else {
-        Err(format!("must be from {} to {} bytes", range.start(), range.end()))
-    }
-}
-
-/// Bytes, with an optional KiB, MiB or GiB.
-fn parse_size(text: &str) -> Result<u64, String> {
-    let text = text.trim();
-    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
-    let factor = match unit.trim() {
-        "" | "B" => 1,
-        "KiB" => 1024,
-        "MiB" => MIB,
-        "GiB" => 1024 * MIB,
-        _ => return Err("must be a number of bytes, or of KiB, MiB or GiB".to_owned()),
-    };
-    let number: u64 = number.parse().map_err(|_| "must start with a whole number".to_owned())?;
-    number.checked_mul(factor).ok_or_else(|| "is too large".to_owned())
-}
-
-fn parse_log_filter(text: &str) -> Result<String, String> {
-    if text.trim().is_empty() {
-        return Err("must not be empty".to_owned());
-    }
-    EnvFilter::try_new(text).map_err(|error| error.to_string())?;
-    Ok(text.to_owned())
-}
-
-/// A size is written as `16777216` or as `16MiB`, which YAML takes for a number and a text.
-fn text_or_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    struct TextOrNumber;
-
-    impl de::Visitor<'_> for TextOrNumber {
-        type Value = Option<String>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a number of bytes, or of KiB, MiB or GiB")
-        }
-
-        fn visit_u64<E>(self, number: u64) -> Result<Self::Value, E> {
-            Ok(Some(number.to_string()))
-        }
-
-        fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-            Ok(Some(text.to_owned()))
-        }
-    }
-
-    deserializer.deserialize_any(TextOrNumber)
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 //!
 //! Nothing here sleeps to let something happen: every wait is for a condition, with [`support::PATIENCE`].
 
+#![expect(clippy::unwrap_used, reason = "a test panics")]
+
 mod admin;
 mod crash;
 mod ingest;

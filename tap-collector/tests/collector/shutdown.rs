@@ -1,7 +1,5 @@
 //! Shutdown in the middle of everything.
 
-use std::time::Instant;
-
 use tap_collector::Settings;
 use tap_proto::v1::TailRequest;
 use tempfile::tempdir;
@@ -14,7 +12,7 @@ use crate::support::{Agent, Collector, connect, exchange, paths, settings, until
 #[tokio::test]
 async fn open_streams_end_and_what_is_queued_is_committed_first() {
     let store = tempdir().unwrap();
-    // Nothing is committed in time but by the shutdown.
+    // Longer than any wait of this test: nothing is committed but by the shutdown.
     let slow = Settings { commit_interval: Some("60s".to_owned()), ..settings(store.path()) };
     let collector = Collector::start_with(slow).await;
     until("ready", async || collector.get("/ready").await.0 == 200).await;
@@ -33,7 +31,6 @@ async fn open_streams_end_and_what_is_queued_is_committed_first() {
     })
     .await;
 
-    let begin = Instant::now();
     collector.shutdown.cancel();
     assert_eq!(agent.answer().await.unwrap(), Some(1));
     assert_eq!(agent.end().await.code(), Code::Unavailable);
@@ -47,8 +44,6 @@ async fn open_streams_end_and_what_is_queued_is_committed_first() {
     assert_eq!(tail_end.await.code(), Code::Unavailable);
     within("the watch's end", async { while let Ok(Some(_)) = watch.message().await {} }).await;
     collector.stop().await;
-    // Nobody waited for the commit interval.
-    assert!(begin.elapsed().as_secs() < 60, "{:?}", begin.elapsed());
     drop(reflection);
 
     let collector = Collector::start(store.path()).await;

@@ -23,8 +23,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, Streaming, transport::Channel};
 use uuid::Uuid;
 
-/// Only a failure takes this long.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+/// Only a failure takes this long. Less than the longest commit interval.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(50);
 const POLL: Duration = Duration::from_millis(20);
 
 pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {

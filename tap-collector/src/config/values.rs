@@ -1,0 +1,95 @@
+//! The values of settings, from text.
+
+use std::{fmt, net::SocketAddr, ops::RangeInclusive, time::Duration};
+
+use serde::{Deserializer, de};
+use tracing_subscriber::EnvFilter;
+use url::Url;
+
+pub(super) const MIB: u64 = 1024 * 1024;
+/// Object stores charge per request, and a search opens every file of the newest partition.
+const COMMIT_INTERVAL_RANGE: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(60);
+
+pub(super) fn parse_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "must be ADDRESS:PORT, as 127.0.0.1:7070 or [::]:7070".to_owned())
+}
+
+pub(super) fn parse_store(text: &str) -> Result<Url, String> {
+    if text.is_empty() {
+        return Err("must not be empty".to_owned());
+    }
+    // "a:b" would parse as a URL of scheme "a": only what has "://" is one.
+    if !text.contains("://") {
+        let path = std::path::absolute(text).map_err(|error| error.to_string())?;
+        return Url::from_directory_path(&path).map_err(|()| "not a usable path".to_owned());
+    }
+    let url = Url::parse(text).map_err(|error| error.to_string())?;
+    match url.scheme() {
+        "file" | "s3" | "s3a" => Ok(url),
+        other => Err(format!("scheme {other:?} is not supported: file, s3 or a path")),
+    }
+}
+
+pub(super) fn parse_interval(text: &str) -> Result<Duration, String> {
+    let interval = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if COMMIT_INTERVAL_RANGE.contains(&interval) {
+        Ok(interval)
+    } else {
+        Err(format!("must be from {:?} to {:?}", COMMIT_INTERVAL_RANGE.start(), COMMIT_INTERVAL_RANGE.end()))
+    }
+}
+
+pub(super) fn parse_size_within(text: &str, range: RangeInclusive<u64>) -> Result<usize, String> {
+    let size = parse_size(text)?;
+    if range.contains(&size) {
+        usize::try_from(size).map_err(|error| error.to_string())
+    } else {
+        Err(format!("must be from {} to {} bytes", range.start(), range.end()))
+    }
+}
+
+/// Bytes, with an optional KiB, MiB or GiB.
+fn parse_size(text: &str) -> Result<u64, String> {
+    let text = text.trim();
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let factor = match unit.trim() {
+        "" | "B" => 1,
+        "KiB" => 1024,
+        "MiB" => MIB,
+        "GiB" => 1024 * MIB,
+        _ => return Err("must be a number of bytes, or of KiB, MiB or GiB".to_owned()),
+    };
+    let number: u64 = number.parse().map_err(|_| "must start with a whole number".to_owned())?;
+    number.checked_mul(factor).ok_or_else(|| "is too large".to_owned())
+}
+
+pub(super) fn parse_log_filter(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() {
+        return Err("must not be empty".to_owned());
+    }
+    EnvFilter::try_new(text).map_err(|error| error.to_string())?;
+    Ok(text.to_owned())
+}
+
+/// A size is written as `16777216` or as `16MiB`, which YAML takes for a number and a text.
+pub(super) fn text_or_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    struct TextOrNumber;
+
+    impl de::Visitor<'_> for TextOrNumber {
+        type Value = Option<String>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a number of bytes, or of KiB, MiB or GiB")
+        }
+
+        fn visit_u64<E>(self, number: u64) -> Result<Self::Value, E> {
+            Ok(Some(number.to_string()))
+        }
+
+        fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+            Ok(Some(text.to_owned()))
+        }
+    }
+
+    deserializer.deserialize_any(TextOrNumber)
+}
