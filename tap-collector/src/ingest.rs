@@ -1,8 +1,10 @@
 //! Ingest: batches in, acknowledgements out when they are durable.
 //!
-//!     stream ─ checks ─┐
-//!     stream ─ checks ─┼─ queue, bounded in bytes ─ committer ─ Store::append ─ acknowledgements
-//!     stream ─ checks ─┘
+//! ```text
+//! stream ─ checks ─┐
+//! stream ─ checks ─┼─ queue, bounded in bytes ─ committer ─ Store::append ─ acknowledgements
+//! stream ─ checks ─┘
+//! ```
 //!
 //! - A stream whose batch finds no room in the queue is not read on: gRPC's flow control holds the agent back.
 //! - There is one committer, so that all streams share each commit, and one commit at a time.

@@ -233,9 +233,9 @@ mod tests {
 AGENT   TARGET  SEEN      EXCHANGES  STORED  PENDING  LOST  BYTES LOST  BALANCE
 node-1  nginx   9.77 KiB         12      10        1     1    1.46 KiB  balanced
 
-AGENT   TARGET  LOST IN  REASON     EXCHANGES  BYTES  SEGMENTS
-node-1  nginx   ring     full               0  1,000         0
-node-1  nginx   spool    full               1    500         0
+AGENT   TARGET  LOST IN  REASON  EXCHANGES  BYTES  SEGMENTS
+node-1  nginx   ring     full            0  1,000         0
+node-1  nginx   spool    full            1    500         0
 
 agent node-1 (epoch 0000000000000001), ledger of 11-14 22:13:20.000, final: the table holds what was acknowledged: 10 exchanges
 "
