@@ -31,8 +31,21 @@ impl Workspace {
     pub(crate) fn cargo(&self) -> Command {
         let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         command.current_dir(&self.root).env("PODTAP_EBPF", "build");
+        for (name, _) in env::vars_os() {
+            if name.to_str().is_some_and(is_of_own_package) {
+                command.env_remove(name);
+            }
+        }
         command
     }
+}
+
+/// Whether Cargo sets this variable to tell a program of its package.
+///
+/// Some build scripts are run again when such a variable changes, and what depends on them is built again: with
+/// them, a build by xtask and one by hand, or those of two clones, would undo each other.
+fn is_of_own_package(name: &str) -> bool {
+    name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
 }
 
 /// What `setup` keeps for this user, beside Cargo's own caches: ~/.cache/podtap.
