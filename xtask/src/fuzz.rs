@@ -1,11 +1,14 @@
 //! `cargo xtask fuzz`: every fuzz target for a bounded time.
 
-use std::fs;
+use std::{fs, process::Command};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 
 use crate::{process, workspace::Workspace};
+
+/// HTTP's words: of use to every target, for what they read is, or holds, HTTP.
+const DICTIONARY: &str = "fuzz/http.dict";
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
@@ -31,21 +34,29 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         None => all.iter().collect(),
     };
     for target in chosen {
-        // What is found goes to the first directory, which git ignores; the committed seeds are read only.
-        let corpus = format!("fuzz/corpus/{target}");
-        fs::create_dir_all(workspace.root().join(&corpus)).with_context(|| format!("create {corpus}"))?;
+        // What was found before goes on from there; the seeds are committed and only read.
+        let (corpus, seeds) = (format!("fuzz/corpus/{target}"), format!("fuzz/seeds/{target}"));
+        let corpus_directory = workspace.root().join(&corpus);
+        fs::create_dir_all(&corpus_directory)
+            .with_context(|| format!("create {}", corpus_directory.display()))?;
         // By rustup's name for it: cargo-fuzz asks for unstable flags.
-        let mut fuzz = std::process::Command::new("cargo");
-        fuzz.arg("+nightly").args(["fuzz", "run", target, &corpus, &format!("fuzz/seeds/{target}")]);
-        fuzz.current_dir(workspace.root()).env_remove("RUSTUP_TOOLCHAIN").env_remove("CARGO");
+        let mut fuzz = Command::new("cargo");
+        fuzz.args(["+nightly", "fuzz", "run", target, &corpus]);
+        if workspace.root().join(&seeds).is_dir() {
+            fuzz.arg(&seeds);
+        }
         fuzz.args([
             "--",
             &format!("-max_total_time={}", options.seconds),
             "-timeout=10",
             "-rss_limit_mb=2048",
-            "-dict=fuzz/http.dict",
         ]);
-        process::run(&mut fuzz).with_context(|| format!("fuzz target {target}"))?;
+        fuzz.arg(format!("-dict={DICTIONARY}"));
+        // The toolchain of this run, and its target directory, are not those of the fuzz targets.
+        for name in ["RUSTUP_TOOLCHAIN", "CARGO", "CARGO_TARGET_DIR"] {
+            fuzz.env_remove(name);
+        }
+        process::run(fuzz.current_dir(workspace.root())).with_context(|| format!("fuzz target {target}"))?;
     }
     Ok(())
 }
