@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use nix::{
-    sys::signal::{Signal, kill},
+    sys::signal::{Signal, kill, killpg},
     unistd::Pid,
 };
 
@@ -94,8 +94,11 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // A stopped process does not need to be continued to be killed; one that has ended is reaped.
-        let _ = self.child.kill();
+        // With its group: a server's workers outlive it otherwise. One that has ended is only reaped, as its
+        // number may be another's by then. A stopped process does not need to be continued to be killed.
+        if matches!(self.child.try_wait(), Ok(None)) {
+            let _ = killpg(self.pid(), Signal::SIGKILL);
+        }
         let _ = self.child.wait();
     }
 }
