@@ -7,8 +7,8 @@ use std::path::Path;
 use tap_agent::config::{Config, Settings};
 
 fn example(name: &str) -> String {
-    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/examples").join(name))
-        .unwrap()
+    // Cargo runs tests in the directory of their package.
+    std::fs::read_to_string(Path::new("../deploy/examples").join(name)).unwrap()
 }
 
 #[test]

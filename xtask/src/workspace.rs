@@ -13,11 +13,12 @@ pub(crate) struct Workspace {
 }
 
 impl Workspace {
-    /// The workspace from which this binary was built.
+    /// The workspace for which Cargo runs this. Not the one it was built from: clones may share a target directory, and
+    /// with it this binary.
     pub(crate) fn find() -> Self {
-        let root =
-            Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the repository").to_owned();
-        Self { root }
+        let package =
+            env::var_os("CARGO_MANIFEST_DIR").map_or(env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
+        Self { root: package.parent().expect("xtask lies in the repository").to_owned() }
     }
 
     pub(crate) fn root(&self) -> &Path {

@@ -1,6 +1,7 @@
 //! A Python and a Node server, both of which answer alike; see `tests/programs`.
 
 use std::{
+    env,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -67,7 +68,8 @@ impl ScriptServer {
     }
 }
 
-/// A script of `tests/programs`.
+/// A script of `tests/programs`, in the clone whose tests run: clones may share a target directory.
 pub fn program(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("programs").join(name)
+    let package = env::var_os("CARGO_MANIFEST_DIR").expect("Cargo runs the tests");
+    Path::new(&package).join("programs").join(name)
 }
