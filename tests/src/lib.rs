@@ -8,6 +8,7 @@
 
 mod cgroup;
 mod child;
+mod kubernetes;
 mod podtap;
 mod port;
 mod servers;
@@ -16,6 +17,7 @@ mod wait;
 
 pub use cgroup::{Cgroup, Membership, cgroup_mount};
 pub use child::Running;
+pub use kubernetes::{ApiServer, ClusterTool, Kubectl, build_hint};
 pub use podtap::{Agent, AgentOptions, Collector, binary};
 pub use port::free_port;
 pub use servers::{Nginx, NodeServer, PythonServer, program};
