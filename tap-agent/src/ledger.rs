@@ -174,6 +174,7 @@ impl Ledger {
             time: Some(SystemTime::now().into()),
             r#final: is_final,
             targets: self.accounts().into_iter().map(Into::into).collect(),
+            policies: Vec::new(),
         }
     }
 
@@ -266,6 +267,7 @@ impl From<Account> for v1::TargetLedger {
                     amount: Some(amount.into()),
                 })
                 .collect(),
+            policies: Vec::new(),
         }
     }
 }

@@ -887,6 +887,10 @@ pub struct Ledger {
     pub r#final: bool,
     #[prost(message, repeated, tag = "5")]
     pub targets: ::prost::alloc::vec::Vec<TargetLedger>,
+    /// What the agent knows of the TapPolicies that select pods of its node, or that it can't use; absent outside
+    /// a cluster.
+    #[prost(message, repeated, tag = "6")]
+    pub policies: ::prost::alloc::vec::Vec<PolicyReport>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct TargetLedger {
@@ -906,6 +910,43 @@ pub struct TargetLedger {
     pub pending: ::core::option::Option<Amount>,
     #[prost(message, repeated, tag = "6")]
     pub losses: ::prost::alloc::vec::Vec<Loss>,
+    /// The TapPolicies that select the target, as namespace/name, oldest first. Pods that have ended are folded into
+    /// one target for each namespace and set of policies, "namespace/(ended)", so that no amount is forgotten.
+    #[prost(string, repeated, tag = "7")]
+    pub policies: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// One TapPolicy as one agent sees it.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PolicyReport {
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub uid: ::prost::alloc::string::String,
+    /// The generation to which the rest refers.
+    #[prost(int64, tag = "4")]
+    pub observed_generation: i64,
+    /// Pods of the agent's node that the policy selects and that have not ended.
+    #[prost(uint32, tag = "5")]
+    pub matched_pods: u32,
+    /// Of those, pods that are tapped.
+    #[prost(uint32, tag = "6")]
+    pub active_taps: u32,
+    #[prost(message, repeated, tag = "7")]
+    pub problems: ::prost::alloc::vec::Vec<PolicyProblem>,
+}
+/// Why a policy, or a pod that it selects, is not tapped as asked.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PolicyProblem {
+    /// In CamelCase, as in the conditions of the TapPolicy's status.
+    #[prost(string, tag = "1")]
+    pub reason: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub message: ::prost::alloc::string::String,
+    /// The pod's name; empty where the problem is the policy's.
+    #[prost(string, tag = "3")]
+    pub pod: ::prost::alloc::string::String,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Amount {
@@ -920,7 +961,7 @@ pub struct Amount {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Loss {
-    /// "kernel", "ring", "assembly", "redaction", "spool", in the order of the path.
+    /// "kernel", "ring", "assembly", "policy", "redaction", "spool", in the order of the path.
     #[prost(string, tag = "1")]
     pub stage: ::prost::alloc::string::String,
     /// A stable, lower_snake_case word; docs/ledger.md lists them.

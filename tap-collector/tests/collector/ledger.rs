@@ -19,6 +19,7 @@ fn ledger(stored: u64) -> Ledger {
             stored: amount(stored),
             ..TargetLedger::default()
         }],
+        ..Ledger::default()
     }
 }
 

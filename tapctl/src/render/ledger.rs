@@ -42,7 +42,7 @@ struct Balance {
 
 impl Balance {
     fn of(target: &TargetLedger) -> Self {
-        let TargetLedger { target: _, seen, assembled, stored, pending, losses } = target;
+        let TargetLedger { target: _, seen, assembled, stored, pending, losses, policies: _ } = target;
         let amounts = [stored, pending].into_iter().chain(losses.iter().map(|loss| &loss.amount));
         let mut balance =
             Self { bytes: i128::from(bytes(seen)), exchanges: i128::from(exchanges(assembled)) };
@@ -217,7 +217,9 @@ mod tests {
                         Loss { stage: "ring".into(), reason: "full".into(), amount: amount(0, 1_000) },
                         Loss { stage: "spool".into(), reason: "full".into(), amount: amount(1, 500) },
                     ],
+                    ..TargetLedger::default()
                 }],
+                ..Ledger::default()
             }),
             in_table: amount(10, 8_000),
         }
