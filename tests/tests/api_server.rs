@@ -9,7 +9,8 @@ fn comes_back_with_what_it_stored_and_forgets_its_history() {
     let Some(server) = ApiServer::start_or_skip() else { return };
     let kubectl = server.kubectl();
     kubectl.run(&["create", "namespace", "kept"]).unwrap();
-    let before = kubectl.run(&["get", "namespaces", "-o", "jsonpath={.metadata.resourceVersion}"]).unwrap();
+    let before =
+        kubectl.run(&["get", "namespace", "kept", "-o", "jsonpath={.metadata.resourceVersion}"]).unwrap();
     kubectl.run(&["create", "namespace", "newer"]).unwrap();
 
     server.kill().unwrap();
@@ -30,6 +31,6 @@ fn comes_back_with_what_it_stored_and_forgets_its_history() {
     assert!(said.contains("410") || said.contains("Expired"), "{said}");
 
     let audit = server.audit().unwrap();
-    let line = audit.lines().find(|line| line.contains(&watch)).unwrap();
+    let line = audit.lines().find(|line| line.contains(&format!("resourceVersion={before}\\u0026"))).unwrap();
     assert!(line.contains(r#""verb":"watch""#) && line.contains(r#""resource":"namespaces""#), "{line}");
 }
