@@ -6,7 +6,7 @@ use std::{collections::HashSet, fmt, fs, net::SocketAddr, path::PathBuf, sync::A
 
 use tap_admin::LogFormat;
 use tap_flow::Limits;
-use tap_redact::{Key, MIN_KEY_BYTES, Redactor, Rules, RulesError};
+use tap_redact::{Key, MIN_KEY_BYTES, Redactor, SettingsErrors};
 use tonic::transport::Endpoint;
 
 use crate::capture::{MAX_PORTS, MAX_RING_BYTES, MAX_RINGS, MAX_SEGMENT_CAP, MIN_RING_BYTES};
@@ -55,7 +55,7 @@ pub struct Config {
 /// How exchanges are redacted. What it shows of itself holds no key.
 #[derive(Clone)]
 pub struct Redaction {
-    pub rules: Rules,
+    pub settings: tap_redact::Settings,
     pub key_file: Option<PathBuf>,
     pub redactor: Arc<Redactor>,
 }
@@ -156,8 +156,8 @@ impl Config {
 
 impl fmt::Debug for Redaction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { rules, key_file, redactor: _ } = self;
-        f.debug_struct("Redaction").field("rules", rules).field("key_file", key_file).finish()
+        let Self { settings, key_file, redactor: _ } = self;
+        f.debug_struct("Redaction").field("settings", settings).field("key_file", key_file).finish()
     }
 }
 
@@ -306,8 +306,7 @@ fn limits_of(limits: &LimitSettings, rings: usize, errors: &mut Errors) -> Limit
 
 /// `None` where something is wrong.
 fn redaction_config(redaction: RedactionSettings, errors: &mut Errors) -> Option<Redaction> {
-    let RedactionSettings { key_file, headers, query, fields, opaque_bodies } = redaction;
-    let rules = Rules { headers, query, fields, opaque_bodies: opaque_bodies.unwrap_or_default() };
+    let (key_file, settings) = redaction.into_parts();
     let key = match &key_file {
         Some(path) => fs::read(path)
             .map_err(|error| error.to_string())
@@ -319,9 +318,9 @@ fn redaction_config(redaction: RedactionSettings, errors: &mut Errors) -> Option
     // With any key: what is wrong with the rules is told beside what is wrong with the key.
     let any_key = Key::new(&[0; MIN_KEY_BYTES]).ok();
     let is_known = key.is_some();
-    match Redactor::new(&rules, key.or(any_key)?) {
-        Ok(redactor) => is_known.then(|| Redaction { rules, key_file, redactor: Arc::new(redactor) }),
-        Err(RulesError(problems)) => {
+    match Redactor::new(&settings, key.or(any_key)?) {
+        Ok(redactor) => is_known.then(|| Redaction { settings, key_file, redactor: Arc::new(redactor) }),
+        Err(SettingsErrors(problems)) => {
             problems.iter().for_each(|problem| errors.0.push(format!("redaction.{problem}")));
             None
         }

@@ -260,7 +260,7 @@ mod tests {
 
     use bytes::Bytes;
     use tap_flow::{Cause, FlowKey, Header, Span, TapId, Version};
-    use tap_redact::{Key, Redactor, Rules};
+    use tap_redact::{Key, Redactor, Settings};
 
     use super::*;
     use crate::registry::TargetKey;
@@ -323,7 +323,7 @@ mod tests {
     }
 
     fn export(exchange: Exchange) -> v1::Exchange {
-        let redactor = Redactor::new(&Rules::default(), Key::new(&[7; 32]).unwrap()).unwrap();
+        let redactor = Redactor::new(&Settings::default(), Key::new(&[7; 32]).unwrap()).unwrap();
         let target =
             Target { key: TargetKey(0), name: "web".to_owned(), workload: "nginx.service".to_owned() };
         let clock = WallClock::with_offset(1_700_000_000 * i128::from(SECOND));

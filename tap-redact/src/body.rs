@@ -11,7 +11,7 @@ use crate::{
     names::Names,
     pairs::Scope,
     record::{Action, Record},
-    rules::OpaqueBodies,
+    settings::OpaqueBodies,
 };
 
 mod media;

@@ -19,15 +19,18 @@ mod names;
 mod pairs;
 mod record;
 mod redactor;
-mod rules;
+mod settings;
 mod token;
 mod url;
 
 pub use body::DropReason;
 pub use key::{Key, KeyError, MIN_KEY_BYTES};
 pub use record::Redaction;
-pub use redactor::Redactor;
-pub use rules::{OpaqueBodies, RuleError, Rules, RulesError};
+pub use redactor::{Redactor, check};
+pub use settings::{
+    Action, AllowSettings, BodySettings, Message, OpaqueBodies, ProfileSettings, RuleSettings, Settings,
+    SettingsError, SettingsErrors, UnsureBodies,
+};
 
 use tap_flow::Exchange;
 

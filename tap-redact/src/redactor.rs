@@ -5,13 +5,13 @@ use std::borrow::Cow;
 use tap_flow::{Exchange, Request, Response};
 
 use crate::{
-    Key, Redacted, Rules, RulesError,
+    Key, Redacted, Settings, SettingsError, SettingsErrors,
     body::{BodyScope, DropReason},
     headers::{HeaderRules, HeaderScope},
-    names::Names,
+    names::{self, Names},
     pairs::Scope,
     record::Record,
-    rules::OpaqueBodies,
+    settings::{AllowSettings, BodySettings, OpaqueBodies},
 };
 
 /// Applies a set of rules with one key.
@@ -25,16 +25,16 @@ pub struct Redactor {
 }
 
 impl Redactor {
-    /// Checks the rules; all that is wrong with them is in the error.
-    pub fn new(rules: &Rules, key: Key) -> Result<Self, RulesError> {
-        rules.check()?;
-        let Rules { headers, query, fields, opaque_bodies } = rules;
+    /// Checks the settings; all that is wrong with them is in the error.
+    pub fn new(settings: &Settings, key: Key) -> Result<Self, SettingsErrors> {
+        check(settings)?;
+        let Settings { headers, query, fields, bodies, opaque_bodies, .. } = settings;
         Ok(Self {
             key,
             headers: HeaderRules::standard_and(headers),
             query: Names::standard_and(query.iter().map(String::as_str)),
             fields: Names::standard_and(fields.iter().map(String::as_str)),
-            opaque_bodies: *opaque_bodies,
+            opaque_bodies: bodies.opaque.or(*opaque_bodies).unwrap_or_default(),
         })
     }
 
@@ -92,4 +92,47 @@ impl Redactor {
     fn header_scope<'r>(&'r self, record: &'r mut Record, place: &'static str) -> HeaderScope<'r> {
         HeaderScope { key: &self.key, fields: &self.fields, query: &self.query, record, place }
     }
+}
+
+/// Most names of each kind beside the standard ones.
+const MAX_NAMES: usize = 1000;
+
+/// Checks settings without a key; reports everything that is wrong.
+pub fn check(settings: &Settings) -> Result<(), SettingsErrors> {
+    let Settings { profile, profiles, rules, headers, query, fields, allow, bodies, opaque_bodies: _ } =
+        settings;
+    let mut errors = Vec::new();
+    let mut wrong = |setting: String, problem: String| errors.push(SettingsError { setting, problem });
+    for (setting, names) in [("headers", headers), ("query", query), ("fields", fields)] {
+        if names.len() > MAX_NAMES {
+            wrong(setting.to_owned(), format!("{} names are more than {MAX_NAMES}", names.len()));
+        }
+        for (index, name) in names.iter().enumerate() {
+            if setting == "headers" && !is_header_name(name) {
+                wrong(format!("{setting}[{index}]"), format!("{name:?} is not a header's name"));
+            } else if !names::is_comparable(name) {
+                wrong(format!("{setting}[{index}]"), format!("{name:?} has no letter or digit to compare"));
+            }
+        }
+    }
+    let BodySettings { opaque: _, truncated, files } = bodies;
+    for (setting, is_set) in [
+        ("profile", profile.as_deref().is_some_and(|profile| profile != "standard")),
+        ("profiles", !profiles.is_empty()),
+        ("rules", !rules.is_empty()),
+        ("allow", *allow != AllowSettings::default()),
+        ("bodies.truncated", truncated.is_some()),
+        ("bodies.files", files.is_some()),
+    ] {
+        if is_set {
+            wrong(setting.to_owned(), "is not supported yet".to_owned());
+        }
+    }
+    if errors.is_empty() { Ok(()) } else { Err(SettingsErrors(errors)) }
+}
+
+/// A token of RFC 9110.
+fn is_header_name(name: &str) -> bool {
+    !name.is_empty()
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }

@@ -1,9 +1,9 @@
 //! Settings as users write them, in a file or as flags; nothing is checked here but the shape.
 
-use std::{fmt, path::PathBuf};
+use std::{collections::BTreeMap, fmt, path::PathBuf};
 
 use serde::Deserialize;
-use tap_redact::OpaqueBodies;
+use tap_redact::{AllowSettings, BodySettings, OpaqueBodies, ProfileSettings, RuleSettings};
 
 /// The settings file. Flags of the same name override it.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -71,23 +71,46 @@ pub struct LimitSettings {
     pub idle: Option<String>,
 }
 
-/// What redaction replaces beside its safe defaults.
+/// How to redact: the key, and [`tap_redact::Settings`] field by field, as serde can't refuse unknown fields of a
+/// struct that it flattens.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 pub struct RedactionSettings {
     /// A file with the key of the tokens. Default: a random key for each run.
     pub key_file: Option<PathBuf>,
+    pub profile: Option<String>,
+    pub profiles: BTreeMap<String, ProfileSettings>,
+    pub rules: Vec<RuleSettings>,
     /// Header names.
-    #[serde(default)]
     pub headers: Vec<String>,
     /// Names of query parameters.
-    #[serde(default)]
     pub query: Vec<String>,
-    /// Names of fields of JSON and form bodies.
-    #[serde(default)]
+    /// Names of fields of bodies.
     pub fields: Vec<String>,
-    /// `drop` or `keep`: bodies of types that redaction can't read, such as images. Default: drop.
+    pub allow: AllowSettings,
+    pub bodies: BodySettings,
+    /// The former name of `bodies.opaque`.
     pub opaque_bodies: Option<OpaqueBodies>,
+}
+
+impl RedactionSettings {
+    /// The key's file, and what redaction itself knows of.
+    pub(super) fn into_parts(self) -> (Option<PathBuf>, tap_redact::Settings) {
+        let Self { key_file, profile, profiles, rules, headers, query, fields, allow, bodies, opaque_bodies } =
+            self;
+        let settings = tap_redact::Settings {
+            profile,
+            profiles,
+            rules,
+            headers,
+            query,
+            fields,
+            allow,
+            bodies,
+            opaque_bodies,
+        };
+        (key_file, settings)
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]

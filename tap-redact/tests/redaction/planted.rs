@@ -268,7 +268,8 @@ proptest! {
             let redacted = redactor().redact(with_bodies("application/json", document.as_bytes(), completeness));
             let after = &redacted.get().request.as_ref().unwrap().body.content;
             if serde_json::from_str::<serde_json::Value>(&document).is_ok() {
-                prop_assert!(serde_json::from_slice::<serde_json::Value>(after).is_ok() || after.is_empty());
+                // Of a document whose root was cut off, nothing is left but white space.
+                prop_assert!(serde_json::from_slice::<serde_json::Value>(after).is_ok() || after.trim_ascii().is_empty());
             }
         }
     }

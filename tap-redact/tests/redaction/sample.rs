@@ -4,14 +4,14 @@ use bytes::Bytes;
 use tap_flow::{
     Body, Completeness, Exchange, FlowKey, Header, Headers, Request, Response, Role, Span, TapId, Version,
 };
-use tap_redact::{Key, Redacted, Redactor, Rules};
+use tap_redact::{Key, Redacted, Redactor, Settings};
 
 pub(crate) fn redactor() -> Redactor {
     with_rules("{}")
 }
 
 pub(crate) fn with_rules(yaml: &str) -> Redactor {
-    let rules: Rules = serde_yaml_ng::from_str(yaml).unwrap();
+    let rules: Settings = serde_yaml_ng::from_str(yaml).unwrap();
     Redactor::new(&rules, Key::new(b"a key for tests, not for use").unwrap()).unwrap()
 }
 

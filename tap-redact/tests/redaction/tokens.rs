@@ -1,7 +1,7 @@
 //! Tokens: stable, keyed, and of the format of the value.
 
 use tap_flow::Completeness;
-use tap_redact::{Key, KeyError, Redactor, Rules};
+use tap_redact::{Key, KeyError, Redactor, Settings};
 
 use crate::sample::{
     exchange, headers, redact_body, redacted_header, redacted_target, redacted_text, text, token_of,
@@ -82,7 +82,7 @@ fn another_key_gives_other_tokens() {
     let with = |key: &[u8]| {
         let mut exchange = exchange();
         exchange.request.as_mut().unwrap().headers = headers(&[("X-Api-Key", "value")]);
-        let redactor = Redactor::new(&Rules::default(), Key::parse(key).unwrap()).unwrap();
+        let redactor = Redactor::new(&Settings::default(), Key::parse(key).unwrap()).unwrap();
         redactor.redact(exchange).get().request.as_ref().unwrap().headers.0[0].value.clone()
     };
     assert_ne!(with(b"0123456789abcdef0"), with(b"0123456789abcdef1"));
