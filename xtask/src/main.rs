@@ -6,6 +6,7 @@
 #![expect(clippy::print_stdout, reason = "a command line tool speaks to its user")]
 
 mod bench;
+mod chart;
 mod ci;
 mod demo;
 mod fuzz;
@@ -44,6 +45,8 @@ enum Command {
     Bench(bench::Options),
     /// Regenerate the Rust of the wire contract from proto/tap/v1.
     Proto,
+    /// Render deploy/manifests from the Helm chart, and check the chart.
+    Chart(chart::Options),
 }
 
 fn main() -> ExitCode {
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         Command::Fuzz(options) => fuzz::run(&workspace, &options),
         Command::Bench(options) => bench::run(&workspace, &options),
         Command::Proto => proto::generate(workspace.root()),
+        Command::Chart(options) => chart::run(&workspace, &options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

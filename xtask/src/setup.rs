@@ -6,17 +6,21 @@
 mod apt;
 mod ebpf;
 mod grpcurl;
+mod helm;
 
 use std::{ffi::OsString, path::PathBuf};
 
 use anyhow::{Context as _, Result};
 
-use crate::{process::find, workspace::Workspace};
+#[cfg(test)]
+pub(crate) use self::helm::present as present_helm;
+use crate::{chart::Helm, process::find, workspace::Workspace};
 
 /// What setup found or installed.
 #[derive(Debug)]
 pub(crate) struct Tools {
     pub(crate) grpcurl: PathBuf,
+    pub(crate) helm: Helm,
 }
 
 /// A program that the demo or the tests run.
@@ -49,8 +53,14 @@ pub(crate) fn run(workspace: &Workspace) -> Result<Tools> {
     }
     ebpf::ensure(workspace).context("set up the eBPF toolchain")?;
     let grpcurl = grpcurl::ensure().context("set up grpcurl")?;
+    let helm = helm().context("set up Helm")?;
     println!("setup: everything is here");
-    Ok(Tools { grpcurl })
+    Ok(Tools { grpcurl, helm })
+}
+
+/// Installs what renders the chart, alone.
+pub(crate) fn helm() -> Result<Helm> {
+    helm::ensure()
 }
 
 impl Tools {

@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 
-use crate::{process, proto, setup, workspace::Workspace};
+use crate::{chart, process, proto, setup, workspace::Workspace};
 
 /// What `skip` of the test support writes: a line of its own, past the capture of output.
 const SKIPPED: &str = "SKIPPED ";
@@ -48,6 +48,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     }
     check_format(workspace)?;
     proto::check(workspace.root())?;
+    chart::check(workspace, &tools.helm)?;
     build(workspace)?;
 
     let mut command = workspace.cargo();
