@@ -10,6 +10,7 @@ mod chart;
 mod ci;
 mod demo;
 mod fuzz;
+mod image;
 mod process;
 mod proto;
 mod setup;
@@ -47,6 +48,8 @@ enum Command {
     Proto,
     /// Render deploy/manifests from the Helm chart, and check the chart.
     Chart(chart::Options),
+    /// Build container images as OCI archives, without a container engine.
+    Image(image::Options),
 }
 
 fn main() -> ExitCode {
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
         Command::Bench(options) => bench::run(&workspace, &options),
         Command::Proto => proto::generate(workspace.root()),
         Command::Chart(options) => chart::run(&workspace, &options),
+        Command::Image(options) => image::run(&workspace, &options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -77,7 +77,7 @@ pub(crate) fn check_format(workspace: &Workspace) -> Result<()> {
 }
 
 /// Builds the binaries and the tests in one go, so that Cargo unifies features once and nothing is built twice.
-fn build(workspace: &Workspace) -> Result<()> {
+pub(crate) fn build(workspace: &Workspace) -> Result<()> {
     process::run(workspace.cargo().args([
         "build",
         "--workspace",
