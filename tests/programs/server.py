@@ -1,4 +1,7 @@
-"""Answers each request with its own body, or with /bytes/<n> of text. Prints `listening on <port>`."""
+"""Answers each request with its own body, or with /bytes/<n> of text. Prints `listening on <port>`.
+
+The address and port to listen on may be given; otherwise it is a free port of 127.0.0.1.
+"""
 
 import http.server
 import socketserver
@@ -44,7 +47,8 @@ class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
     request_queue_size = 1024
 
 
-server = Server(("127.0.0.1", 0), Handler)
+address, port = sys.argv[1:] or ("127.0.0.1", 0)
+server = Server((address, int(port)), Handler)
 print("listening on", server.server_port, flush=True)
 sys.stdout.flush()
 server.serve_forever()

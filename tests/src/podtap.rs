@@ -35,6 +35,8 @@ pub struct AgentOptions {
     pub targets: Vec<(String, PathBuf)>,
     /// Further lines of the settings file.
     pub settings: String,
+    /// Added to its environment.
+    pub environment: Vec<(String, String)>,
 }
 
 /// An agent, tapping what its settings name.
@@ -117,6 +119,7 @@ impl AgentOptions {
             collector: collector.to_owned(),
             targets: Vec::new(),
             settings: String::new(),
+            environment: Vec::new(),
         }
     }
 
@@ -135,15 +138,23 @@ impl AgentOptions {
         self
     }
 
+    /// Adds a variable to its environment.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     /// The settings file.
     pub fn yaml(&self, admin: u16) -> String {
-        let Self { name, collector, targets, settings } = self;
+        let Self { name, collector, targets, settings, environment: _ } = self;
         let targets: String = targets
             .iter()
             .map(|(name, cgroup)| format!("  - {{name: {name}, cgroup: \"{}\"}}\n", cgroup.display()))
             .collect();
+        let targets = if targets.is_empty() { targets } else { format!("targets:\n{targets}") };
         format!(
-            "agent: {name}\ncollector: {collector}\nadmin: {{listen: \"127.0.0.1:{admin}\"}}\ntargets:\n{targets}{settings}"
+            "agent: {name}\ncollector: {collector}\nadmin: {{listen: \"127.0.0.1:{admin}\"}}\n{targets}{settings}"
         )
     }
 }
@@ -157,7 +168,10 @@ impl Agent {
         let file = directory.path().join("agent.yaml");
         fs::write(&file, &settings).context("write the agent's settings")?;
         let mut command = Command::new(binary("tap-agent")?);
-        command.arg("--config").arg(&file);
+        command
+            .arg("--config")
+            .arg(&file)
+            .envs(options.environment.iter().map(|(name, value)| (name, value)));
         let mut running = Running::start(&options.name, directory.path(), &mut command)?;
         until_ready("agent", admin, &mut running)?;
         Ok(Self { running, _directory: directory, settings, admin })
@@ -189,6 +203,10 @@ impl Agent {
 
     pub fn resume(&self) -> Result<()> {
         self.running.signal(Signal::SIGCONT)
+    }
+
+    pub fn pid(&self) -> i32 {
+        self.running.pid().as_raw()
     }
 
     pub fn check(&mut self) -> Result<()> {

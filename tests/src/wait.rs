@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Result, bail};
 
 /// How long a condition may take on a slow and busy machine; nothing is asserted about it.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 const POLL: Duration = Duration::from_millis(20);
 

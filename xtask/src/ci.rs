@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result};
 
 use crate::{
-    process, setup,
+    e2e, process, setup,
     test::{self, Options},
     workspace::Workspace,
 };
@@ -17,7 +17,13 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
         "--workspace",
         "--exclude",
         "tap-ebpf",
-        "--all-targets",
+        "--lib",
+        "--bins",
+        "--tests",
+        "--benches",
+        "--examples",
+        "--test",
+        e2e::TEST,
         "--",
         "-D",
         "warnings",

@@ -9,6 +9,7 @@ mod bench;
 mod chart;
 mod ci;
 mod demo;
+mod e2e;
 mod fuzz;
 mod image;
 mod process;
@@ -38,6 +39,8 @@ enum Command {
     Demo(demo::Options),
     /// Set up, then run every test that this machine can run: format, unit, privileged, end to end.
     Test(test::Options),
+    /// Run the tests on a cluster: that of KUBECONFIG, or one of two nodes that is made for them on this machine.
+    E2e(e2e::Options),
     /// What must hold before a change is merged: format, lints, clean generated code, then `test`.
     Ci,
     /// Run the fuzz targets, each for a bounded time.
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
         Command::Setup => setup::run(&workspace).map(drop),
         Command::Demo(options) => demo::run(&workspace, &options),
         Command::Test(options) => test::run(&workspace, &options),
+        Command::E2e(options) => e2e::run(&workspace, &options),
         Command::Ci => ci::run(&workspace),
         Command::Fuzz(options) => fuzz::run(&workspace, &options),
         Command::Bench(options) => bench::run(&workspace, &options),

@@ -1,7 +1,7 @@
 //! `cargo xtask test`: everything that shows that Podtap works on this machine.
 
 use std::{
-    env,
+    env, fmt,
     io::{BufRead as _, BufReader, Write as _},
     ops::AddAssign,
     process::{Command, Stdio},
@@ -10,10 +10,18 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 
-use crate::{chart, process, proto, setup, workspace::Workspace};
+use crate::{
+    chart,
+    e2e::{self, Kubernetes},
+    process, proto, setup,
+    workspace::Workspace,
+};
 
 /// What `skip` of the test support writes: a line of its own, past the capture of output.
 const SKIPPED: &str = "SKIPPED ";
+
+/// Says to tests that need Kubernetes why it can't be had on this machine.
+const WITHOUT_KUBERNETES: &str = "PODTAP_WITHOUT_KUBERNETES";
 
 /// Runs a test binary: one of the privileged package by root.
 ///
@@ -32,10 +40,10 @@ pub(crate) struct Options {
 
 /// What the runners reported.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Summary {
-    passed: u64,
-    failed: u64,
-    skipped: u64,
+pub(crate) struct Summary {
+    pub(crate) passed: u64,
+    pub(crate) failed: u64,
+    pub(crate) skipped: u64,
 }
 
 /// Sets up, checks what is cheap to check, builds once, and runs every test. The last line is the summary.
@@ -51,21 +59,20 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     chart::check(workspace, &tools.helm)?;
     build(workspace)?;
 
-    let mut command = workspace.cargo();
+    let mut command = cargo_test(workspace);
     command
-        .args(["test", "--workspace", "--exclude", "tap-ebpf", "--no-fail-fast"])
+        .arg("--no-fail-fast")
         .args(&options.filter)
         // A skip is an error: setup has just seen to it that everything is here.
         .env("CI", env::var_os("CI").unwrap_or_else(|| "1".into()))
-        .env("PATH", tools.path()?);
-    if !process::is_root() {
-        let runner = format!(r#"target."cfg(all())".runner = ["sh", "-c", '''{RUN_AS_ROOT}''', "run"]"#);
-        command.arg("--config").arg(runner);
+        .env("PATH", tools.path()?)
+        .env("CLUSTER_CACHE", e2e::cache());
+    if let Kubernetes::Nothing(why) = e2e::ensure_kubernetes(workspace)? {
+        command.env(WITHOUT_KUBERNETES, why);
     }
     let (summary, succeeded) = summarise(&mut command)?;
-    let Summary { passed, failed, skipped } = summary;
-    println!("{passed} passed, {failed} failed, {skipped} skipped");
-    if !succeeded || failed > 0 || skipped > 0 {
+    println!("{summary}");
+    if !succeeded || summary.failed > 0 || summary.skipped > 0 {
         bail!("tests failed or were skipped; see above");
     }
     Ok(())
@@ -85,11 +92,24 @@ pub(crate) fn build(workspace: &Workspace) -> Result<()> {
         "tap-ebpf",
         "--bins",
         "--tests",
+        "--test",
+        e2e::TEST,
     ]))
 }
 
+/// `cargo test`, which runs the binaries of the privileged package by sudo where this is not root.
+pub(crate) fn cargo_test(workspace: &Workspace) -> Command {
+    let mut command = workspace.cargo();
+    if !process::is_root() {
+        let runner = format!(r#"target."cfg(all())".runner = ["sh", "-c", '''{RUN_AS_ROOT}''', "run"]"#);
+        command.arg("--config").arg(runner);
+    }
+    command.args(["test", "--workspace", "--exclude", "tap-ebpf"]);
+    command
+}
+
 /// Runs the tests, passing on what they print, and adds up their results.
-fn summarise(command: &mut Command) -> Result<(Summary, bool)> {
+pub(crate) fn summarise(command: &mut Command) -> Result<(Summary, bool)> {
     println!("+ {}", process::line(command));
     let mut child = command.stdout(Stdio::piped()).spawn().context("start cargo test")?;
     let stdout = child.stdout.take().context("cargo test's output")?;
@@ -121,6 +141,13 @@ impl Summary {
                 .unwrap_or(0)
         };
         Self { passed: count("passed"), failed: count("failed"), skipped: count("ignored") }
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { passed, failed, skipped } = self;
+        write!(f, "{passed} passed, {failed} failed, {skipped} skipped")
     }
 }
 

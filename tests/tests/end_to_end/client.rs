@@ -10,6 +10,7 @@ use tokio::runtime::Runtime;
 use tonic::transport::{Channel, Endpoint};
 
 /// A blocking client: a scenario is a sequence.
+#[derive(Debug)]
 pub(crate) struct Client {
     runtime: Runtime,
     channel: Channel,
@@ -96,10 +97,16 @@ impl Client {
 
     /// The ledgers of all agents and targets, added up.
     pub(crate) fn totals(&self) -> Result<Totals, tonic::Status> {
+        self.totals_of(|_| true)
+    }
+
+    /// The same of some targets; what is counted in the table is always of all.
+    pub(crate) fn totals_of(&self, chosen: impl Fn(&str) -> bool) -> Result<Totals, tonic::Status> {
         let mut totals = Totals::default();
         for agent in self.ledgers()? {
             totals.in_table += agent.in_table.as_ref().into();
-            for target in agent.ledger.iter().flat_map(|ledger| &ledger.targets) {
+            let targets = agent.ledger.iter().flat_map(|ledger| &ledger.targets);
+            for target in targets.filter(|target| chosen(&target.target)) {
                 totals.add(target);
             }
         }

@@ -1,0 +1,121 @@
+//! `cargo xtask e2e`: Podtap on a real cluster, installed and used as its users do.
+//!
+//! With `KUBECONFIG` set, that cluster is used; else one of two nodes is made on this machine, and taken down again in
+//! every case: at the end, on a failure, on Ctrl-C, and by the next run what a killed one has left.
+
+mod cluster;
+mod given;
+mod images;
+mod kubernetes;
+
+use std::{env, ffi::OsString, process::Command};
+
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
+
+pub(crate) use self::kubernetes::{Kubernetes, cache, ensure as ensure_kubernetes};
+use self::{cluster::OwnCluster, given::GivenCluster, images::Images};
+use crate::{
+    process::output,
+    setup::{self, Tools},
+    test::{self, Summary},
+    workspace::Workspace,
+};
+
+/// The test binary of the tests package.
+pub(crate) const TEST: &str = "cluster";
+
+#[derive(Debug, Default, Args)]
+pub(crate) struct Options {
+    /// Run only the tests whose name contains this.
+    filter: Option<String>,
+    /// With KUBECONFIG: a command that gives an image archive to all nodes; the archive's path is added to it.
+    /// Without it, the images are expected to be there.
+    #[arg(long, value_name = "COMMAND", env = "PODTAP_E2E_LOAD")]
+    load: Option<String>,
+    /// Leave the cluster that was made here running at the end, to look at it, until Ctrl-C.
+    #[arg(long)]
+    keep: bool,
+}
+
+/// Sets up, builds, and runs the tests on a cluster.
+pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
+    ctrlc::set_handler(podtap_tests::interrupt).context("handle Ctrl-C")?;
+    let tools = setup::run(workspace)?;
+    if given::kubeconfig().is_none() {
+        match ensure_kubernetes(workspace)? {
+            Kubernetes::Cluster => {}
+            Kubernetes::ApiServer(why) | Kubernetes::Nothing(why) => {
+                bail!("{why}; set KUBECONFIG to use another cluster");
+            }
+        }
+    }
+    test::build(workspace)?;
+    let (summary, succeeded) = scenarios(workspace, &tools, options)?;
+    println!("{summary}");
+    if !succeeded || summary.failed > 0 {
+        bail!("tests failed; see above");
+    }
+    Ok(())
+}
+
+fn scenarios(workspace: &Workspace, tools: &Tools, options: &Options) -> Result<(Summary, bool)> {
+    let Some(kubeconfig) = given::kubeconfig() else {
+        return on_own_cluster(workspace, tools, options);
+    };
+    let images = Images::build(workspace)?;
+    let cluster = GivenCluster::take(workspace, kubeconfig)?;
+    if let Some(load) = &options.load {
+        for archive in images.archives() {
+            cluster.load(load, archive)?;
+        }
+    }
+    let mut command = command(workspace, tools, options, &[])?;
+    // What only the tests' own cluster allows is skipped, and said.
+    command.env("KUBECONFIG", cluster.kubeconfig()).env_remove("CI");
+    test::summarise(&mut command)
+}
+
+fn on_own_cluster(workspace: &Workspace, tools: &Tools, options: &Options) -> Result<(Summary, bool)> {
+    let list = output(&mut command(workspace, tools, options, &["--list"])?);
+    let list = list.context("list the tests on a cluster")?;
+    if !list.lines().any(|line| line.ends_with(": test")) {
+        return Ok((Summary::default(), true));
+    }
+    let images = Images::build(workspace)?;
+    let cluster = OwnCluster::up(workspace)?;
+    for archive in images.archives() {
+        cluster.load(archive)?;
+    }
+    let mut command = command(workspace, tools, options, &[])?;
+    command
+        .env("KUBECONFIG", cluster.kubeconfig())
+        .env("PODTAP_E2E_CLUSTER", cluster.directory())
+        .env("CI", env::var_os("CI").unwrap_or_else(|| "1".into()));
+    let result = test::summarise(&mut command)?;
+    if options.keep {
+        cluster.keep();
+    }
+    Ok(result)
+}
+
+/// Cargo's command for the tests on a cluster, with the same selection of packages as everywhere: with another one,
+/// features would differ and much would be built again.
+fn command(workspace: &Workspace, tools: &Tools, options: &Options, arguments: &[&str]) -> Result<Command> {
+    let mut command = test::cargo_test(workspace);
+    command
+        .args(["--test", TEST])
+        .args(&options.filter)
+        .arg("--")
+        .args(arguments)
+        .env("PATH", path(tools)?)
+        .env("CLUSTER_CACHE", cache());
+    Ok(command)
+}
+
+/// That of the other tests, and last the kubectl that was built with the cluster, for machines without one.
+fn path(tools: &Tools) -> Result<OsString> {
+    let path = tools.path()?;
+    let own = podtap_tests::ClusterTool::binaries();
+    env::join_paths(env::split_paths(&path).chain(own)).context("compose PATH")
+}
