@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 mod body;
+mod detect;
 mod headers;
 mod json;
 mod key;
@@ -19,14 +20,17 @@ mod names;
 mod pairs;
 mod record;
 mod redactor;
+mod scan;
 mod settings;
 mod token;
 mod url;
 
 pub use body::DropReason;
-pub use key::{Key, KeyError, MIN_KEY_BYTES};
+pub use detect::{Country, Detector, DetectorSet, Vendor};
+pub use key::{Key, KeyError, Keyring, MIN_KEY_BYTES};
 pub use record::Redaction;
 pub use redactor::{Redactor, check};
+pub use scan::{Match, Scan};
 pub use settings::{
     Action, AllowSettings, BodySettings, Message, OpaqueBodies, ProfileSettings, RuleSettings, Settings,
     SettingsError, SettingsErrors, UnsureBodies,

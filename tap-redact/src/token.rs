@@ -1,18 +1,42 @@
 //! Tokens: what takes the place of a value. Equal values get equal tokens; the format is kept.
 //!
-//! | a value that is | becomes |
-//! |---|---|
-//! | an e-mail address | `u_<hex>@redacted.example`, without regard to case |
-//! | a payment card, also with spaces or dashes | digits of a test range of its brand, as long, Luhn-valid |
-//! | a UUID | a UUID of the same version |
-//! | a date, or a time that begins with one | a valid date in the same order of parts; the time is zeroed |
-//! | digits and the marks that join them (`+49 (30) 1234-5`) | other digits, the same marks |
-//! | empty | empty |
-//! | anything else | `tok_<base32>`, 20 digits: 100 bits |
+//! Equal is what has the same canonical form, and the key decides the rest: the same token on every node, in every
+//! place, at any time.
+//!
+//! | a value that is | becomes | canonical form |
+//! |---|---|---|
+//! | an e-mail address | `u_<hex>@redacted.example` | lower case |
+//! | a payment card, also with spaces or dashes | digits of a test range of its brand, as long, Luhn-valid | digits |
+//! | an IBAN | of the same country and length, valid check digits, a bank code that no bank has | upper case, no spaces |
+//! | a phone number with its country's code, or a North American one | the country stays; then a number that is given to nobody | digits after the `+` |
+//! | a state's number of a person | the same marks, other digits and letters, and invalid as such | digits and letters |
+//! | an IP address | one for documentation (RFC 5737, RFC 3849) | the address |
+//! | a MAC address | a locally administered one, `02:00:5e:…` | the address |
+//! | a UUID | a UUID of the same version | lower case |
+//! | a date, or a time that begins with one | a valid date in the same order of parts; the time is zeroed | as it is |
+//! | coordinates | other ones near 0° 0′, as precise | as they are |
+//! | a JSON Web Token | an unsigned one with a token for its subject | as it is |
+//! | digits and the marks that join them (`30/1234-5`) | other digits, the same marks | digits |
+//! | empty | empty | |
+//! | anything else | `tok_<base32>`, 16 digits (80 bits) and 4 that check them | as it is |
+//!
+//! A token of this key is its own token, so that redaction of what is redacted changes nothing; dates, single coordinates and
+//! plain digits are the exception: nothing in them has room for a mark.
 
+mod coordinates;
 mod digits;
+mod iban;
+mod jwt;
+mod network;
+mod phone;
+mod uuid;
 
-use crate::key::Key;
+use std::fmt::Write as _;
+
+use crate::{
+    detect::{self, Detector},
+    key::Key,
+};
 
 /// Longest value that keeps the format of its digits. A longer one is no number that anybody types.
 const MAX_DIGITS: usize = 64;
@@ -26,29 +50,75 @@ const EMAIL: u8 = b'e';
 const DIGITS: u8 = b'd';
 const UUID: u8 = b'u';
 const DATE: u8 = b'D';
+const IBAN: u8 = b'i';
+const PHONE: u8 = b'p';
+const ADDRESS: u8 = b'a';
+const HARDWARE_ADDRESS: u8 = b'm';
+const COORDINATES: u8 = b'g';
+#[allow(dead_code, reason = "of an action of the engine")]
+const HASH: u8 = b'h';
+/// Of a token's random part, for its check.
+const CHECK: u8 = b'c';
+
+const PREFIX: &str = "tok_";
+
+/// Random digits of a text's token, and digits that check them.
+const RANDOM: usize = 16;
+const CHECKS: usize = 4;
 
 /// Digits of a base32 token.
 const BASE32: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 
-/// The token of a text. ASCII; in need of no escape in JSON.
+/// Appends the token of what a detector found.
+pub(crate) fn render(key: &Key, detector: Detector, value: &str, out: &mut String) {
+    let bytes = value.as_bytes();
+    let token = match detector {
+        Detector::Email if value.contains('@') => email(key, bytes),
+        Detector::Jwt => jwt::token(key, value),
+        Detector::Geo => coordinates::token(key, value),
+        Detector::Phone => phone::token(key, value).unwrap_or_else(|| text(key, bytes)),
+        Detector::UrlCredentials => return credentials(key, value, out),
+        Detector::HighEntropy | Detector::PrivateKey | Detector::ApiKey(_) => opaque(key, bytes),
+        _ => text(key, bytes),
+    };
+    out.push_str(&token);
+}
+
+/// The token of a text whose format is told by its look. ASCII, if the text is no token; in need of no escape in JSON.
 pub(crate) fn text(key: &Key, value: &[u8]) -> String {
     let trimmed = value.trim_ascii();
     if trimmed.is_empty() {
         return String::new();
     }
-    if is_email(trimmed) {
-        return email(key, trimmed);
+    let formatted = std::str::from_utf8(trimmed).ok().and_then(|trimmed| formatted(key, trimmed));
+    formatted.unwrap_or_else(|| opaque(key, value))
+}
+
+/// The token in the value's format, if it has one that is kept.
+fn formatted(key: &Key, value: &str) -> Option<String> {
+    let bytes = value.as_bytes();
+    if is_email(bytes) {
+        return Some(email(key, bytes));
     }
-    if is_uuid(trimmed) {
-        return uuid(key, trimmed);
+    if uuid::is_uuid(bytes) {
+        return Some(uuid::token(key, bytes));
     }
-    if let Some(token) = digits::date(key, trimmed) {
-        return token;
+    if let Some(token) = digits::date(key, bytes) {
+        return Some(token);
     }
-    if is_joined_digits(trimmed) {
-        return digits::joined(key, trimmed);
+    if detect::is_iban(value) {
+        return Some(iban::token(key, value));
     }
-    opaque(key, value)
+    if let Some(token) = network::token(key, value) {
+        return Some(token);
+    }
+    if let Some(token) = phone::international(key, value) {
+        return Some(token);
+    }
+    if is_joined_digits(bytes) || detect::has_national_form(value) {
+        return Some(digits::joined(key, bytes));
+    }
+    jwt::is_token(key, value).then(|| value.to_owned())
 }
 
 /// The token of a JSON number, itself one.
@@ -56,13 +126,87 @@ pub(crate) fn number(key: &Key, literal: &[u8]) -> String {
     digits::number(key, literal)
 }
 
+/// The token of a JSON number that a detector found, or that a field of such a name holds.
+#[allow(dead_code, reason = "the engine's actions call it")]
+pub(crate) fn render_number(key: &Key, detector: Detector, literal: &[u8]) -> String {
+    match (detector, std::str::from_utf8(literal)) {
+        (Detector::Geo, Ok(literal)) if literal.contains('.') => coordinates::token(key, literal),
+        _ => digits::number(key, literal),
+    }
+}
+
 /// A token without a format, for what is a secret as a whole.
 pub(crate) fn opaque(key: &Key, value: &[u8]) -> String {
-    let digest = key.digest(TEXT, value);
-    let mut token = String::with_capacity(24);
-    token.push_str("tok_");
-    token.extend(digest.bytes().iter().take(20).map(|byte| char::from(BASE32[usize::from(byte & 31)])));
+    if is_opaque(key, value) {
+        return String::from_utf8_lossy(value).into_owned();
+    }
+    let mut token = String::with_capacity(PREFIX.len() + RANDOM + CHECKS);
+    token.push_str(PREFIX);
+    push_base32(&mut token, &key.digest(TEXT, value).bytes()[..RANDOM]);
+    push_checks(key, &mut token);
     token
+}
+
+/// A token without a format that is as long as the value, in bytes. What is shorter than `tok_…` has no mark and no
+/// check, and of a very short one there are few: two of 32 for a single character.
+#[allow(dead_code, reason = "the engine's actions call it")]
+pub(crate) fn opaque_of_length(key: &Key, value: &[u8]) -> String {
+    const MAX: usize = 4096;
+    let whole = opaque(key, value);
+    let length = value.len().min(MAX);
+    if length <= whole.len() {
+        return whole[whole.len() - CHECKS - length.min(RANDOM)..].chars().take(length).collect();
+    }
+    let mut token = whole;
+    let mut block = 0_u8;
+    while token.len() < length {
+        let digest = key.digest(b'+', &[token.as_bytes(), &[block]].concat());
+        let room = length - token.len();
+        push_base32(&mut token, &digest.bytes()[..room.min(32)]);
+        block = block.wrapping_add(1);
+    }
+    token
+}
+
+/// The keyed digest of a value: 32 hexadecimal digits.
+#[allow(dead_code, reason = "the engine's actions call it")]
+pub(crate) fn hash(key: &Key, value: &[u8]) -> String {
+    hex(&key.digest(HASH, value).bytes()[..16])
+}
+
+fn push_base32(token: &mut String, bytes: &[u8]) {
+    token.extend(bytes.iter().map(|byte| char::from(BASE32[usize::from(byte & 31)])));
+}
+
+fn push_checks(key: &Key, token: &mut String) {
+    let checks = key.digest(CHECK, token.as_bytes());
+    push_base32(token, &checks.bytes()[..CHECKS]);
+}
+
+/// Whether a value is a token without a format of this key: one value in a million that looks like one is by chance.
+fn is_opaque(key: &Key, value: &[u8]) -> bool {
+    let body = PREFIX.len() + RANDOM;
+    let looks = value.len() == body + CHECKS
+        && value.starts_with(PREFIX.as_bytes())
+        && value[PREFIX.len()..].iter().all(|byte| BASE32.contains(byte));
+    if !looks {
+        return false;
+    }
+    let mut token = String::from_utf8_lossy(&value[..body]).into_owned();
+    push_checks(key, &mut token);
+    token.as_bytes() == value
+}
+
+/// `user:password`, each by itself.
+fn credentials(key: &Key, value: &str, out: &mut String) {
+    for (index, part) in value.splitn(2, ':').enumerate() {
+        if index > 0 {
+            out.push(':');
+        }
+        if !part.is_empty() {
+            out.push_str(&opaque(key, part.as_bytes()));
+        }
+    }
 }
 
 fn is_email(value: &[u8]) -> bool {
@@ -80,33 +224,19 @@ fn is_email(value: &[u8]) -> bool {
 }
 
 fn email(key: &Key, value: &[u8]) -> String {
-    let digest = key.digest(EMAIL, &value.to_ascii_lowercase());
-    format!("u_{}@redacted.example", hex(&digest.bytes()[..8]))
+    let lower = String::from_utf8_lossy(value).to_lowercase();
+    if is_email_token(lower.as_bytes()) {
+        return lower;
+    }
+    let digest = key.digest(EMAIL, lower.as_bytes());
+    format!("u_{}@{}", hex(&digest.bytes()[..8]), String::from_utf8_lossy(detect::TOKEN_DOMAIN))
 }
 
-fn is_uuid(value: &[u8]) -> bool {
-    value.len() == 36
-        && value.iter().enumerate().all(|(at, byte)| match at {
-            8 | 13 | 18 | 23 => *byte == b'-',
-            _ => byte.is_ascii_hexdigit(),
-        })
-}
-
-/// A UUID that keeps the version and the variant, and the case of the digits.
-fn uuid(key: &Key, value: &[u8]) -> String {
-    let digest = key.digest(UUID, &value.to_ascii_lowercase());
-    let digits = hex(&digest.bytes()[..16]);
-    let mut digits = digits.chars();
-    let token: String = value
-        .iter()
-        .enumerate()
-        .map(|(at, byte)| match at {
-            8 | 13 | 18 | 23 => '-',
-            14 | 19 => char::from(*byte),
-            _ => digits.next().unwrap_or('0'),
-        })
-        .collect();
-    if value.iter().any(u8::is_ascii_uppercase) { token.to_ascii_uppercase() } else { token }
+/// Whether an address is under the domain of tokens, and of their form: nobody has one there.
+fn is_email_token(value: &[u8]) -> bool {
+    let local = value.strip_suffix(detect::TOKEN_DOMAIN).and_then(|local| local.strip_suffix(b"@"));
+    let digits = local.and_then(|local| local.strip_prefix(b"u_"));
+    digits.is_some_and(|digits| digits.len() == 16 && digits.iter().all(u8::is_ascii_hexdigit))
 }
 
 /// Whether the value is digits, and nothing but what joins digits in phone numbers, cards and amounts.
@@ -117,5 +247,9 @@ fn is_joined_digits(value: &[u8]) -> bool {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // Writing to a string does not fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }

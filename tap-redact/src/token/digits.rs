@@ -1,7 +1,10 @@
-//! Tokens that are digits: numbers, cards, dates.
+//! Tokens that are digits: numbers, cards, dates; and those with letters among them.
 
 use super::{DATE, DIGITS};
-use crate::key::Key;
+use crate::{
+    detect::{self, check_digits::luhn_sum},
+    key::Key,
+};
 
 /// Longest JSON number that keeps its length.
 const MAX_NUMBER_BYTES: usize = 64;
@@ -10,25 +13,21 @@ const MAX_NUMBER_BYTES: usize = 64;
 /// value also holds the token.
 const WIDE_INTEGER: usize = 15;
 
-/// Test ranges of the brands, by a card's first digit.
-fn test_range(first: u8) -> &'static [u8] {
-    match first {
-        b'3' => b"378282",
-        b'5' | b'2' => b"555555",
-        b'6' => b"601111",
-        _ => b"400000",
-    }
-}
+/// Digits of a social security number.
+const SOCIAL_SECURITY: usize = 9;
+
+/// How often other digits are drawn where they happen to be somebody's number. One in ten is, of most kinds.
+const MAX_DRAWS: usize = 32;
 
 /// A stream of digits that depends on all the digits of a value.
-struct Stream {
+pub(super) struct Stream {
     bytes: [u8; 32],
     at: usize,
     key: Key,
 }
 
 impl Stream {
-    fn new(key: &Key, kind: u8, value: &[u8]) -> Self {
+    pub(super) fn new(key: &Key, kind: u8, value: &[u8]) -> Self {
         Self { bytes: *key.digest(kind, value).bytes(), at: 0, key: key.clone() }
     }
 
@@ -42,78 +41,95 @@ impl Stream {
     }
 
     /// `low..=high`
-    fn between(&mut self, low: u8, high: u8) -> u8 {
+    pub(super) fn between(&mut self, low: u8, high: u8) -> u8 {
         low + self.byte() % (high - low + 1)
     }
 
-    fn digit(&mut self) -> u8 {
+    pub(super) fn digit(&mut self) -> u8 {
         self.between(b'0', b'9')
     }
 }
 
-/// Other digits with the same marks between them. The digits decide alone, so that a card or a phone number is
-/// equal to itself however it is written.
+/// Other digits and letters with the same marks between them. They decide alone, so that a card or a number is equal
+/// to itself however it is written.
 pub(super) fn joined(key: &Key, value: &[u8]) -> String {
-    let digits: Vec<u8> = value.iter().copied().filter(u8::is_ascii_digit).collect();
-    let mut token = replacement(key, &digits).into_iter();
-    value
-        .iter()
-        .map(
-            |&byte| {
-                if byte.is_ascii_digit() {
-                    char::from(token.next().unwrap_or(b'0'))
-                } else {
-                    char::from(byte)
-                }
-            },
-        )
-        .collect()
+    let compact: Vec<u8> = value.iter().copied().filter(u8::is_ascii_alphanumeric).collect();
+    let mut token = replacement(key, &compact).into_iter();
+    let character = |byte: &u8| {
+        let new = if byte.is_ascii_alphanumeric() { token.next().unwrap_or(b'0') } else { *byte };
+        char::from(new)
+    };
+    value.iter().map(character).collect()
 }
 
-/// As many digits; a card for a card.
-fn replacement(key: &Key, digits: &[u8]) -> Vec<u8> {
-    let mut stream = Stream::new(key, DIGITS, digits);
-    if is_card(digits) {
-        return card(&mut stream, digits);
+/// As many digits and letters; a card for a card, and nobody's number for a number of a person.
+fn replacement(key: &Key, compact: &[u8]) -> Vec<u8> {
+    let mut stream = Stream::new(key, DIGITS, compact);
+    if let Some(token) = card(&mut stream, compact) {
+        return token;
     }
-    let mut token: Vec<u8> = digits.iter().map(|_| stream.digit()).collect();
-    if let (Some(new), Some(old)) = (token.first_mut(), digits.first()) {
+    let mut token = draw(&mut stream, compact);
+    for _ in 1..MAX_DRAWS {
+        let is_card = values(&token).is_some_and(|digits| detect::is_card(&digits));
+        if !is_card && !detect::is_national_id(&token) {
+            break;
+        }
+        token = draw(&mut stream, compact);
+    }
+    token
+}
+
+fn draw(stream: &mut Stream, compact: &[u8]) -> Vec<u8> {
+    let mut token: Vec<u8> = compact
+        .iter()
+        .map(|byte| match byte {
+            b'0'..=b'9' => stream.digit(),
+            b'a'..=b'z' => stream.between(b'a', b'z'),
+            _ => stream.between(b'A', b'Z'),
+        })
+        .collect();
+    let (Some(&old), Some(new)) = (compact.first(), token.first_mut()) else { return token };
+    if old.is_ascii_digit() {
         // A leading zero means something in a phone number or a postcode, and can't be in a JSON number.
         *new = match old {
             b'0' => b'0',
-            _ if digits.len() > WIDE_INTEGER => b'1',
+            _ if compact.len() > WIDE_INTEGER => b'1',
             _ => stream.between(b'1', b'9'),
         };
     }
-    token
-}
-
-fn is_card(digits: &[u8]) -> bool {
-    (13..=19).contains(&digits.len()) && digits[0] != b'0' && luhn_sum(digits).is_multiple_of(10)
-}
-
-fn card(stream: &mut Stream, digits: &[u8]) -> Vec<u8> {
-    let mut token = test_range(digits[0]).to_vec();
-    while token.len() < digits.len() - 1 {
-        token.push(stream.digit());
+    // Most nine digits would be a social security number of the United States: take areas and groups that are none.
+    if compact.len() == SOCIAL_SECURITY && compact.iter().all(u8::is_ascii_digit) {
+        if old == b'0' {
+            token[..3].copy_from_slice(b"000");
+        } else {
+            token[0] = b'9';
+            token[3] = stream.between(b'0', b'4');
+        }
     }
-    token.push(b'0');
-    let check = (10 - luhn_sum(&token) % 10) % 10;
-    token.pop();
-    token.push(b'0' + u8::try_from(check).unwrap_or(0));
     token
 }
 
-fn luhn_sum(digits: &[u8]) -> u32 {
-    digits
-        .iter()
-        .rev()
-        .enumerate()
-        .map(|(place, digit)| {
-            let digit = u32::from(digit - b'0');
-            if place % 2 == 0 { digit } else { digit * 2 % 10 + digit / 5 }
-        })
-        .sum()
+fn card(stream: &mut Stream, compact: &[u8]) -> Option<Vec<u8>> {
+    let digits = values(compact)?;
+    let brand = detect::brand_of(&digits).filter(|_| detect::is_card(&digits))?;
+    if detect::is_card_token(&digits) {
+        return Some(compact.to_vec());
+    }
+    let mut token = brand.token_range().to_vec();
+    while token.len() < digits.len() - 1 {
+        token.push(stream.between(0, 9));
+    }
+    token.push(0);
+    let check = (10 - luhn_sum(&token) % 10) % 10;
+    if let Some(last) = token.last_mut() {
+        *last = u8::try_from(check).unwrap_or(0);
+    }
+    Some(token.iter().map(|digit| digit + b'0').collect())
+}
+
+/// The values of digits; `None` where there is a letter.
+fn values(compact: &[u8]) -> Option<Vec<u8>> {
+    compact.iter().map(|byte| byte.is_ascii_digit().then(|| byte - b'0')).collect()
 }
 
 /// A JSON number with other digits, as the same digits in a string have: sign, point and a short exponent stay.

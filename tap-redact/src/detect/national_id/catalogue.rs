@@ -1,0 +1,217 @@
+//! Which countries' numbers are known, in which forms, and what must stand beside them.
+
+use super::{
+    Id,
+    Needs::{Context, Nothing},
+    americas, asia, europe,
+};
+use crate::detect::catalogue::Country;
+
+pub(super) const IDS: &[Id] = &[
+    Id {
+        country: Country::AtSvnr,
+        words: &["svnr", "sozialversicherung", "svnummer", "versicherungsnummer"],
+        forms: &[("9999 999999", Context), ("9999999999", Context)],
+        check: europe::austria,
+    },
+    Id {
+        country: Country::AuTfn,
+        words: &["tfn", "taxfile"],
+        forms: &[("999 999 999", Context), ("999999999", Context)],
+        check: asia::australia,
+    },
+    Id {
+        country: Country::BeRrn,
+        words: &["rijksregister", "nationalregister", "registrenational", "rrn", "insz", "niss"],
+        forms: &[("99.99.99-999.99", Nothing), ("99999999999", Nothing)],
+        check: europe::belgium,
+    },
+    Id {
+        country: Country::BrCpf,
+        words: &["cpf"],
+        forms: &[("999.999.999-99", Nothing), ("99999999999", Context)],
+        check: americas::brazil,
+    },
+    Id {
+        country: Country::CaSin,
+        words: &["sin", "socialinsurance", "nas"],
+        forms: &[("999 999 999", Context), ("999-999-999", Context), ("999999999", Context)],
+        check: americas::canada,
+    },
+    Id {
+        country: Country::ChAhv,
+        words: &["ahv", "avs"],
+        forms: &[("999.9999.9999.99", Nothing), ("9999999999999", Nothing)],
+        check: europe::switzerland,
+    },
+    Id {
+        country: Country::ClRut,
+        words: &["rut"],
+        forms: &[
+            ("99.999.999-X", Nothing),
+            ("9.999.999-X", Nothing),
+            ("99999999-X", Context),
+            ("9999999-X", Context),
+        ],
+        check: americas::chile,
+    },
+    Id {
+        country: Country::CnId,
+        words: &[],
+        forms: &[("999999999999999999", Nothing), ("99999999999999999A", Nothing)],
+        check: asia::china,
+    },
+    Id {
+        country: Country::CzRc,
+        words: &["rodne", "rodné", "birthnumber"],
+        forms: &[("999999/9999", Nothing), ("9999999999", Context)],
+        check: europe::czechia,
+    },
+    Id {
+        country: Country::DeSteuerId,
+        words: &["steuer", "idnr", "taxid", "tin", "identifikationsnummer"],
+        forms: &[("99 999 999 999", Context), ("99999999999", Context)],
+        check: europe::germany,
+    },
+    Id {
+        country: Country::DkCpr,
+        words: &["cpr", "personnummer"],
+        forms: &[("999999-9999", Context), ("9999999999", Context)],
+        check: europe::denmark,
+    },
+    Id {
+        country: Country::EsDni,
+        words: &[],
+        forms: &[
+            ("99999999A", Nothing),
+            ("99999999-A", Nothing),
+            ("A9999999A", Nothing),
+            ("A-9999999-A", Nothing),
+            ("A-9999999A", Nothing),
+            ("A9999999-A", Nothing),
+        ],
+        check: europe::spain,
+    },
+    Id {
+        country: Country::FiHetu,
+        words: &[],
+        forms: &[("999999-999X", Nothing), ("999999+999X", Nothing), ("999999A999X", Nothing)],
+        check: europe::finland,
+    },
+    Id {
+        country: Country::FrNir,
+        words: &[],
+        forms: &[
+            ("999999999999999", Nothing),
+            ("999999A99999999", Nothing),
+            ("9 99 99 99 999 999 99", Nothing),
+            ("9 99 99 9A 999 999 99", Nothing),
+        ],
+        check: europe::france,
+    },
+    Id {
+        country: Country::GbNhs,
+        words: &["nhs"],
+        forms: &[("999 999 9999", Context), ("999-999-9999", Context), ("9999999999", Context)],
+        check: europe::nhs,
+    },
+    Id {
+        country: Country::GbNino,
+        words: &["nino", "nationalinsurance", "ninumber", "insurance"],
+        forms: &[("AA 99 99 99 A", Nothing), ("AA999999A", Context)],
+        check: europe::nino,
+    },
+    Id {
+        country: Country::IePps,
+        words: &["pps", "ppsn", "personalpublicservice"],
+        forms: &[("9999999A", Context), ("9999999AA", Context)],
+        check: europe::ireland,
+    },
+    Id {
+        country: Country::InAadhaar,
+        words: &["aadhaar", "aadhar", "uidai", "uid"],
+        forms: &[("9999 9999 9999", Nothing), ("9999-9999-9999", Context), ("999999999999", Context)],
+        check: asia::india,
+    },
+    Id { country: Country::ItCf, words: &[], forms: &[("AAAAAAXXAXXAXXXA", Nothing)], check: europe::italy },
+    Id {
+        country: Country::JpMyNumber,
+        words: &["mynumber", "マイナンバー", "個人番号"],
+        forms: &[("9999 9999 9999", Context), ("9999-9999-9999", Context), ("999999999999", Context)],
+        check: asia::japan,
+    },
+    Id { country: Country::KrRrn, words: &[], forms: &[("999999-9999999", Nothing)], check: asia::korea },
+    Id {
+        country: Country::MxCurp,
+        words: &[],
+        forms: &[("AAAA999999AAAAAAX9", Nothing)],
+        check: americas::mexico,
+    },
+    Id {
+        country: Country::NlBsn,
+        words: &["bsn", "burgerservice", "sofi", "sofinummer"],
+        forms: &[("999999999", Context), ("9999.99.999", Context), ("999 999 999", Context)],
+        check: europe::netherlands,
+    },
+    Id {
+        country: Country::NoFnr,
+        words: &[],
+        forms: &[("99999999999", Nothing), ("999999 99999", Nothing)],
+        check: europe::norway,
+    },
+    Id {
+        country: Country::PlPesel,
+        words: &["pesel"],
+        forms: &[("99999999999", Context)],
+        check: europe::poland,
+    },
+    Id {
+        country: Country::PtNif,
+        words: &["nif", "contribuinte"],
+        forms: &[("999999999", Context), ("999 999 999", Context)],
+        check: europe::portugal,
+    },
+    Id {
+        country: Country::RoCnp,
+        words: &["cnp", "codnumericpersonal"],
+        forms: &[("9999999999999", Context)],
+        check: europe::romania,
+    },
+    Id {
+        country: Country::SePnr,
+        words: &["personnummer", "pnr", "personalnumber", "personalidentity", "samordningsnummer"],
+        forms: &[
+            ("999999-9999", Context),
+            ("999999+9999", Context),
+            ("99999999-9999", Context),
+            ("9999999999", Context),
+            ("999999999999", Context),
+        ],
+        check: europe::sweden,
+    },
+    Id { country: Country::SgNric, words: &[], forms: &[("A9999999A", Nothing)], check: asia::singapore },
+    Id {
+        country: Country::TrTckn,
+        words: &["tckn", "kimlik", "tcno", "tcknno"],
+        forms: &[("99999999999", Context)],
+        check: europe::turkey,
+    },
+    Id {
+        country: Country::UsItin,
+        words: &["itin", "taxpayer"],
+        forms: &[("999-99-9999", Nothing), ("999 99 9999", Context), ("999999999", Context)],
+        check: americas::itin,
+    },
+    Id {
+        country: Country::UsSsn,
+        words: &["ssn", "socialsecurity", "social"],
+        forms: &[("999-99-9999", Nothing), ("999 99 9999", Context), ("999999999", Context)],
+        check: americas::ssn,
+    },
+    Id {
+        country: Country::ZaId,
+        words: &["idnumber", "identitynumber", "identity", "idno", "said"],
+        forms: &[("9999999999999", Context), ("999999 9999 999", Context)],
+        check: asia::south_africa,
+    },
+];

@@ -1,0 +1,5 @@
+//! Detectors and tokens from outside: published vectors, a corpus without anything to find, properties of tokens.
+
+#![expect(clippy::unwrap_used, reason = "a test panics")]
+
+mod vectors;
