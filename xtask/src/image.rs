@@ -48,6 +48,9 @@ pub(crate) struct Options {
     /// Where the archives go; target/images without.
     #[arg(long, value_name = "DIRECTORY")]
     output: Option<PathBuf>,
+    /// Pack the binaries that are there, without building them.
+    #[arg(long)]
+    no_build: bool,
     /// Which images; all without.
     #[arg(value_enum)]
     programs: Vec<Program>,
@@ -55,9 +58,11 @@ pub(crate) struct Options {
 
 /// Builds the binaries, then packs them.
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
-    let Options { profile, output, programs } = options;
+    let Options { profile, output, no_build, programs } = options;
     let programs = if programs.is_empty() { Program::value_variants() } else { programs };
-    binaries::build(workspace, *profile, programs)?;
+    if !no_build {
+        binaries::build(workspace, *profile, programs)?;
+    }
     for archive in pack(workspace, *profile, programs, output.as_deref())? {
         println!("{}", archive.display());
     }

@@ -235,7 +235,21 @@ fn everything_can_be_set() {
     assert_eq!(rendered.get("ConfigMap", "tap-dashboard")["metadata"]["labels"]["grafana_dashboard"], "1");
     let ingress = &rendered.get("NetworkPolicy", "tap-collector")["spec"]["ingress"];
     assert_eq!(ingress[0]["from"].as_array().unwrap().len(), 2);
-    assert_eq!(ingress[1]["ports"], json!([{"port": "admin"}]));
+    assert_eq!(ingress[1]["ports"], json!([{"port": "admin", "protocol": "TCP"}]));
+}
+
+#[test]
+fn mounts_below_the_cgroups_can_be_read_only_too() {
+    let Some(chart) = Chart::find() else { return };
+    let mount = |values: &Value| {
+        let rendered = chart.render(values).unwrap();
+        let (container, _) = pod(rendered.get("DaemonSet", "podtap-agent"));
+        let mounts = container["volumeMounts"].as_array().unwrap();
+        mounts.iter().find(|mount| mount["name"] == "cgroup").unwrap()["recursiveReadOnly"].clone()
+    };
+    // Servers before 1.30 refuse the field.
+    assert_eq!(mount(&json!({})), Value::Null);
+    assert_eq!(mount(&json!({"agent": {"recursiveReadOnly": "IfPossible"}})), "IfPossible");
 }
 
 #[test]
