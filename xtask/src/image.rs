@@ -12,6 +12,7 @@ mod layer;
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
 
@@ -87,6 +88,9 @@ pub(crate) fn pack(
         // Beside it first: what looks like an archive is a whole one.
         let mut file = tempfile::NamedTempFile::new_in(&directory).context("create the archive")?;
         image.write(file.as_file_mut())?;
+        // Others may read it, as any file that a build makes.
+        let permissions = fs::Permissions::from_mode(0o644);
+        file.as_file().set_permissions(permissions).context("let others read the archive")?;
         file.persist(&path).with_context(|| format!("write {}", path.display()))?;
         archives.push(path);
     }

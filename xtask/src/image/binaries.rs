@@ -82,14 +82,14 @@ fn static_target() -> Result<String> {
     })
 }
 
-/// Without debug information; lines of backtraces are not worth the size in an image.
+/// Without symbols: names in backtraces are not worth half the size.
 fn stripped(binary: &Path) -> Result<Vec<u8>> {
     let Some(strip) = strip() else {
         return fs::read(binary).with_context(|| format!("read {}", binary.display()));
     };
     let copy = tempfile::NamedTempFile::new().context("create a file for the stripped binary")?;
     let mut command = Command::new(strip);
-    command.arg("--strip-debug").arg("-o").arg(copy.path()).arg(binary);
+    command.arg("-o").arg(copy.path()).arg(binary);
     let status = command.status().with_context(|| format!("run {}", line(&command)))?;
     if !status.success() {
         bail!("{}: {status}", line(&command));
