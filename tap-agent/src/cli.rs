@@ -81,7 +81,7 @@ pub struct Options {
     #[arg(long, value_name = "BYTES")]
     pub spool_bytes: Option<String>,
     /// File with the key of redaction's tokens. Default: a random key for each run.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", env = "PODTAP_REDACTION_KEY_FILE")]
     pub redaction_key_file: Option<PathBuf>,
     /// How long to wait at the end until the collector has stored everything. Default: 10s.
     #[arg(long, value_name = "DURATION")]

@@ -218,6 +218,8 @@ fn agent_name(name: &str) -> Result<String, String> {
 }
 
 fn collector_endpoint(url: &str) -> Result<Collector, String> {
+    // As Kubernetes has it in the variables of a Service: PODTAP_COLLECTOR_PORT is tcp://10.0.0.1:7070.
+    let url = &url.strip_prefix("tcp://").map_or_else(|| url.to_owned(), |rest| format!("http://{rest}"));
     let parsed = url::Url::parse(url)
         .map_err(|error| format!("{url:?} is no URL such as {DEFAULT_COLLECTOR}: {error}"))?;
     if parsed.scheme() != "http" {
@@ -229,7 +231,7 @@ fn collector_endpoint(url: &str) -> Result<Collector, String> {
     if parsed.path() != "/" || parsed.query().is_some() {
         return Err("must be scheme, host and port alone".to_owned());
     }
-    Endpoint::from_shared(url.to_owned()).map(Collector).map_err(|error| error.to_string())
+    Endpoint::from_shared(url.clone()).map(Collector).map_err(|error| error.to_string())
 }
 
 fn admin_address(listen: &str) -> Result<Option<SocketAddr>, String> {
@@ -470,6 +472,18 @@ drain_timeout: '1'
     #[test]
     fn no_targets_is_an_error() {
         assert_eq!(parse("{}").unwrap_err().0.len(), 1);
+    }
+
+    #[test]
+    fn the_collector_may_be_a_variable_of_its_service() {
+        for (variable, uri) in [
+            ("tcp://10.0.0.1:7070", "http://10.0.0.1:7070/"),
+            ("tcp://[fd00::1]:7070", "http://[fd00::1]:7070/"),
+        ] {
+            assert_eq!(collector_endpoint(variable).unwrap().0.uri().to_string(), uri);
+        }
+        // The Service was not known when the container was made.
+        assert!(collector_endpoint("$(PODTAP_COLLECTOR_PORT)").is_err());
     }
 
     #[test]
