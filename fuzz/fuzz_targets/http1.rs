@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 
 use libfuzzer_sys::fuzz_target;
 use tap_flow::{
-    Assembler, Direction, Exchange, Failure, FlowKey, FlowStats, Limits, Segment, TapId, TcpFlags,
+    Assembler, CgroupId, Direction, Exchange, Failure, FlowKey, FlowStats, Limits, Segment, TapId, TcpFlags,
 };
 
 const TAP: TapId = TapId(1);
@@ -60,7 +60,7 @@ fn converse(
     let ack = TcpFlags::ACK;
     let mut push = |direction, flags, sequence: usize, payload: &[u8]| {
         let sequence = sequence as u32;
-        let segment = Segment { key, direction, time: 1, sequence, flags, payload, cut: 0 };
+        let segment = Segment { key, cgroup: CgroupId(1), direction, time: 1, sequence, flags, payload, cut: 0 };
         assembler.push(segment, &mut |exchange| exchanges.push(exchange));
     };
     push(Direction::Ingress, TcpFlags::SYN, 0, b"");

@@ -8,7 +8,7 @@
 use std::net::SocketAddr;
 
 use libfuzzer_sys::fuzz_target;
-use tap_flow::{Assembler, Direction, FlowKey, Limits, Segment, TapId, TcpFlags};
+use tap_flow::{Assembler, CgroupId, Direction, FlowKey, Limits, Segment, TapId, TcpFlags};
 
 const TAP: TapId = TapId(1);
 
@@ -45,6 +45,7 @@ fuzz_target!(|input: &[u8]| {
                 local: SocketAddr::from(([127, 0, 0, 1], 80)),
                 remote: SocketAddr::from(([127, 0, 0, 1], port)),
             },
+            cgroup: CgroupId(2),
             direction: if control & 0x20 == 0 { Direction::Ingress } else { Direction::Egress },
             time,
             // Sign-extended, so that numbers wrap around zero.

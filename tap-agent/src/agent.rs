@@ -1,5 +1,7 @@
 //! One run of the agent: what is started, in which order it ends.
 
+mod routes;
+
 use std::{
     fmt,
     sync::{Arc, mpsc},
@@ -9,43 +11,74 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use tap_admin::{Admin, LogLevel, Pending, Readiness, register_process_metrics};
-use tokio::{net::TcpListener, sync::watch, task, time::timeout};
+use tap_proto::v1;
+use tokio::{
+    net::TcpListener,
+    sync::watch,
+    task,
+    time::{interval, timeout},
+};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::{
     capture::{Capture, CaptureOptions},
     cgroup::Hierarchy,
-    config::Config,
+    clock::boottime,
+    config::{Config, TargetConfig},
     kernel::Kernel,
+    kubernetes::{Kubernetes, PodCgroups, Redactors, Routes},
     ledger::Ledger,
     metrics::AgentMetrics,
     pipeline::{Pipeline, PipelineContext, SegmentSource},
-    registry::Registry,
-    spool::Spool,
-    taps::{Hooks, TapState, TapStatus, Taps},
-    uplink::Uplink,
+    registry::{Details, Registry, RouteId},
+    taps::{Command, Hooks, TapState, TapStatus, Taps, TargetId, Wanted},
 };
+
+use self::routes::Uplinks;
+
+/// Commands that wait for the thread of the taps: some for each pod of a node. Who sends more waits.
+const COMMANDS: usize = 4096;
+
+/// How often targets that have ended are folded.
+const FOLD_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A running agent. Dropping it without [`Agent::drain`] loses what is not acknowledged.
 pub struct Agent {
     pipeline: Pipeline,
     taps: Option<TapsThread>,
     status_rx: watch::Receiver<Vec<TapStatus>>,
-    uplink: task::JoinHandle<()>,
-    /// Tells the uplink that nothing more will come.
-    drain: CancellationToken,
+    /// Targets that the configuration names.
+    configured: usize,
+    pods: Option<Pods>,
+    folding: task::JoinHandle<()>,
+    uplinks: Uplinks,
     drain_timeout: Duration,
     ledger: Arc<Ledger>,
-    spool: Arc<Spool>,
     admin: Option<task::JoinHandle<()>>,
     shutdown_admin: CancellationToken,
 }
 
-/// The thread that attaches and detaches; closing the channel ends it.
+/// The thread that attaches and detaches.
 struct TapsThread {
-    stop: mpsc::Sender<()>,
+    commands: mpsc::SyncSender<Command>,
     thread: JoinHandle<()>,
+}
+
+/// What makes pods targets.
+struct Pods {
+    watches: task::JoinHandle<()>,
+    cgroups: PodCgroups,
+}
+
+/// Who tells of pods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum PodSource {
+    /// The API server and the cgroups of this node.
+    Cluster,
+    /// Only who sends commands.
+    #[cfg(test)]
+    Commands,
 }
 
 /// How a run ended.
@@ -58,7 +91,9 @@ pub struct Drained {
 impl Agent {
     /// Loads the programs and starts everything. Must be called within a Tokio runtime.
     pub async fn start(config: &Config, log_level: LogLevel) -> anyhow::Result<Self> {
-        let hierarchy = Hierarchy::find().context("find the cgroups of this host")?;
+        let root = config.kubernetes.as_ref().and_then(|kubernetes| kubernetes.cgroup_root.as_deref());
+        let hierarchy = root.map_or_else(Hierarchy::find, Hierarchy::below);
+        let hierarchy = hierarchy.context("find the cgroups of this host")?;
         let options = CaptureOptions {
             rings: config.rings.count,
             ring_bytes: config.rings.bytes,
@@ -67,7 +102,7 @@ impl Agent {
         let mut capture = Capture::load(&options).context("load the kernel programs")?;
         let rings = capture.take_rings();
         let kernel = Kernel::new(capture);
-        Self::with_sources(config, log_level, hierarchy, kernel, rings).await
+        Self::with_sources(config, log_level, hierarchy, kernel, rings, PodSource::Cluster).await
     }
 
     /// Starts everything but the kernel programs.
@@ -77,25 +112,28 @@ impl Agent {
         hierarchy: Hierarchy,
         kernel: K,
         sources: Vec<S>,
+        pod_source: PodSource,
     ) -> anyhow::Result<Self>
     where
         K: Hooks + crate::ledger::KernelLedger + Clone + 'static,
         S: SegmentSource,
     {
-        let epoch = rand::random();
         let registry = Arc::new(Registry::default());
-        let spool = Arc::new(Spool::new(config.spool_bytes));
+        let (reports_tx, reports_rx) = watch::channel::<Vec<v1::PolicyReport>>(Vec::new());
+        let allowed = config.kubernetes.as_ref().map_or(&[][..], |kubernetes| &kubernetes.collectors);
+        let routes = Routes::new(&config.collector.0.uri().to_string(), allowed);
+        let uplinks = Uplinks::new(&config.collector, &routes, config.spool_bytes)?;
         let context = PipelineContext {
             agent: config.agent.clone(),
-            epoch,
+            epoch: uplinks.epoch(),
             limits: config.limits.clone(),
             registry: Arc::clone(&registry),
             redactor: Arc::clone(&config.redaction.redactor),
-            spool: Arc::clone(&spool),
+            spools: uplinks.spools(),
         };
         let kernel_ledger = Arc::new(kernel.clone());
-        let taps =
-            Taps::new(kernel, hierarchy, Arc::clone(&registry), kernel_ledger.clone(), &config.targets);
+        let mount = hierarchy.mount().to_owned();
+        let taps = Taps::new(kernel, hierarchy, Arc::clone(&registry), kernel_ledger.clone());
         let status_rx = taps.status();
         // Bound before anything is captured, so that a port in use ends a start and not a run.
         let admin_listener = match config.admin {
@@ -109,73 +147,87 @@ impl Agent {
         let pipeline = Pipeline::start(sources, &context).context("start the threads of the rings")?;
         let ledger = Arc::new(Ledger::new(
             &config.agent,
-            epoch,
             registry,
             kernel_ledger,
             pipeline.progress(),
-            Arc::clone(&spool),
+            uplinks.spools(),
+            reports_rx,
         ));
-        let drain = CancellationToken::new();
-        let uplink = Uplink::new(
-            config.collector.0.clone(),
-            config.spool_bytes,
-            Arc::clone(&ledger),
-            Arc::clone(&spool),
-            drain.clone(),
-        );
+        let uplinks = uplinks.start(&ledger);
 
+        let readiness = Readiness::default();
         let shutdown_admin = CancellationToken::new();
         let admin = admin_listener.map(|listener| {
             let mut registry = prometheus_client::registry::Registry::default();
             register_process_metrics(&mut registry);
             let metrics = AgentMetrics {
                 ledger: Arc::clone(&ledger),
-                spool: Arc::clone(&spool),
+                spools: uplinks.spools(),
                 spool_limit: config.spool_bytes,
-                uplink: uplink.status(),
+                uplinks: uplinks.status(),
                 taps: status_rx.clone(),
             };
             metrics.register(&mut registry);
-            let readiness = Readiness::default();
-            task::spawn(show_readiness(status_rx.clone(), readiness.clone()));
-            let admin = Admin { registry: Arc::new(registry), readiness, log_level };
+            let is_looking = !config.targets.is_empty();
+            task::spawn(show_readiness(status_rx.clone(), readiness.clone(), is_looking));
+            let admin = Admin { registry: Arc::new(registry), readiness: readiness.clone(), log_level };
             if let Ok(address) = listener.local_addr() {
                 info!(%address, "admin port");
             }
             task::spawn(tap_admin::run(listener, admin, shutdown_admin.clone()))
         });
 
-        let (stop, stopped) = mpsc::channel();
+        let (commands, commands_rx) = mpsc::sync_channel(COMMANDS);
         let thread = thread::Builder::new()
             .name("taps".to_owned())
-            .spawn(move || taps.run(&stopped))
+            .spawn(move || taps.run(&commands_rx))
             .context("start the thread of the taps")?;
+        for (index, target) in config.targets.iter().enumerate() {
+            let _ = commands.send(Command::Put(Box::new(configured(index, target))));
+        }
+        let pods = match &config.kubernetes {
+            Some(kubernetes) if pod_source == PodSource::Cluster => {
+                let pods = Kubernetes {
+                    node: kubernetes.node.clone(),
+                    routes,
+                    redactors: Redactors::new(config.redaction.clone()),
+                    commands: commands.clone(),
+                    taps: status_rx.clone(),
+                    reports: reports_tx,
+                };
+                let cgroups =
+                    PodCgroups::start(&mount, commands.clone()).context("look for the cgroups of pods")?;
+                Some(Pods { watches: task::spawn(pods.run(readiness)), cgroups })
+            }
+            _ => None,
+        };
         Ok(Self {
             pipeline,
-            taps: Some(TapsThread { stop, thread }),
+            taps: Some(TapsThread { commands, thread }),
             status_rx,
-            uplink: task::spawn(uplink.run()),
-            drain,
+            configured: config.targets.len(),
+            pods,
+            folding: task::spawn(fold(Arc::clone(&ledger))),
+            uplinks,
             drain_timeout: config.drain_timeout,
             ledger,
-            spool,
             admin,
             shutdown_admin,
         })
     }
 
-    /// Waits until every target is tapped; fails with the reason when one can't be.
+    /// Waits until every target of the configuration is tapped; fails with the reason when one can't be.
     pub async fn tapped(&mut self) -> anyhow::Result<()> {
         loop {
-            let mut all = true;
-            for TapStatus { name, state } in self.status_rx.borrow_and_update().iter() {
+            let mut tapped = 0;
+            for TapStatus { id, name, state } in self.status_rx.borrow_and_update().iter() {
                 match state {
-                    TapState::Attached => {}
-                    TapState::Failed { reason } => bail!("can't tap {name}: {reason}"),
-                    TapState::Awaited { .. } | TapState::Ended => all = false,
+                    TapState::Attached => tapped += usize::from(id.is_configured()),
+                    TapState::Failed { reason } if id.is_configured() => bail!("can't tap {name}: {reason}"),
+                    TapState::Failed { .. } | TapState::Awaited { .. } | TapState::Ended => {}
                 }
             }
-            if all {
+            if tapped >= self.configured {
                 return Ok(());
             }
             self.status_rx.changed().await.context("the thread of the taps has ended")?;
@@ -192,27 +244,32 @@ impl Agent {
         Arc::clone(&self.ledger)
     }
 
-    /// What is not acknowledged yet.
-    pub fn spool(&self) -> Arc<Spool> {
-        Arc::clone(&self.spool)
+    /// Tells how many exchanges are not acknowledged yet, also while the agent drains.
+    pub fn unsent(&self) -> impl Fn() -> u64 + use<> {
+        let spools = self.uplinks.spools();
+        move || spools.iter().map(|spool| spool.usage().exchanges).sum()
     }
 
     /// Detaches, passes on everything that was captured, and waits for the collector, within the configured time.
     pub async fn drain(mut self) -> Drained {
-        if let Some(TapsThread { stop, thread }) = self.taps.take() {
-            drop(stop);
+        let unsent = self.unsent();
+        if let Some(Pods { watches, cgroups }) = self.pods.take() {
+            watches.abort();
+            let _ = task::spawn_blocking(|| drop(cgroups)).await;
+        }
+        self.folding.abort();
+        if let Some(TapsThread { commands, thread }) = self.taps.take() {
+            let _ = task::spawn_blocking(move || commands.send(Command::Stop)).await;
             join(thread).await;
         }
         let pipeline = self.pipeline;
         if !task::spawn_blocking(|| pipeline.finish()).await.unwrap_or(false) {
             error!("a thread of the rings has panicked; what it held is lost");
         }
-        self.drain.cancel();
-        let acknowledged = timeout(self.drain_timeout, &mut self.uplink).await;
-        let unsent = self.spool.usage().exchanges;
-        if acknowledged.is_err() {
-            self.uplink.abort();
-        }
+        // What is not sent by then never will be.
+        let _ = timeout(self.drain_timeout, self.uplinks.drain()).await;
+        self.uplinks.abort();
+        let unsent = unsent();
         if unsent > 0 {
             warn!(
                 exchanges = unsent,
@@ -255,16 +312,49 @@ pub async fn run(
     Ok(drained)
 }
 
-/// Not ready while a target that is there could not be tapped, or none was looked for yet.
-async fn show_readiness(mut status_rx: watch::Receiver<Vec<TapStatus>>, readiness: Readiness) {
-    let mut pending: Vec<Pending> = vec![readiness.pending("targets: not looked for yet")];
+/// A target of the configuration.
+fn configured(index: usize, target: &TargetConfig) -> Wanted {
+    let TargetConfig { name, selector, ports, workload } = target.clone();
+    Wanted {
+        id: TargetId::Configured(index),
+        name,
+        selector,
+        ports,
+        route: RouteId(0),
+        details: Details { workload, ..Details::default() },
+        containers: Vec::new(),
+    }
+}
+
+/// Keeps what is kept of targets that have ended small.
+async fn fold(ledger: Arc<Ledger>) {
+    let mut timer = interval(FOLD_INTERVAL);
+    loop {
+        timer.tick().await;
+        ledger.fold_ended(boottime());
+    }
+}
+
+/// Not ready while a configured target that is there could not be tapped, or none was looked for yet. A pod that can't be
+/// tapped is told in its policies' status: it is no reason to stop a roll-out of agents.
+async fn show_readiness(
+    mut status_rx: watch::Receiver<Vec<TapStatus>>,
+    readiness: Readiness,
+    is_looking: bool,
+) {
+    let looking = is_looking.then(|| readiness.pending("targets: not looked for yet"));
+    let mut pending: Vec<Pending> = looking.into_iter().collect();
     while status_rx.changed().await.is_ok() {
         let failed: Vec<_> = status_rx
             .borrow_and_update()
             .iter()
-            .filter_map(|TapStatus { name, state }| match state {
-                TapState::Failed { reason } => Some(readiness.pending(format!("target {name}: {reason}"))),
-                TapState::Awaited { .. } | TapState::Attached | TapState::Ended => None,
+            .filter_map(|TapStatus { id, name, state }| match state {
+                TapState::Failed { reason } if id.is_configured() => {
+                    Some(readiness.pending(format!("target {name}: {reason}")))
+                }
+                TapState::Failed { .. } | TapState::Awaited { .. } | TapState::Attached | TapState::Ended => {
+                    None
+                }
             })
             .collect();
         pending = failed;

@@ -93,11 +93,11 @@ pub fn join(cgroup: &Path, command: &[OsString]) -> Failure {
 
 /// Drains; the exit status if a signal cut that short.
 async fn drain(agent: Agent, signals: &mut Signals) -> Option<u8> {
-    let spool = agent.spool();
+    let unsent = agent.unsent();
     tokio::select! {
         Drained { .. } = agent.drain() => None,
         _ = signals.next() => {
-            warn!(exchanges = spool.usage().exchanges, "ended at once; exchanges that the collector has not stored are lost");
+            warn!(exchanges = unsent(), "ended at once; exchanges that the collector has not stored are lost");
             Some(EXIT_INTERRUPTED)
         }
     }

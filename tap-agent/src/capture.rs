@@ -94,6 +94,11 @@ impl Capture {
         Ok(attachment)
     }
 
+    /// Copies connections of other ports from here on; the tap goes on without a gap.
+    pub fn set_ports(&mut self, tap: TapId, ports: &Ports) -> Result<(), CaptureError> {
+        lock(&self.taps).set_ports(tap, ports)
+    }
+
     /// The rings, each to be read by one thread. Empty when they have been taken.
     pub fn take_rings(&mut self) -> Vec<SegmentRing> {
         std::mem::take(&mut self.rings)

@@ -9,6 +9,7 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
+use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 use tap_flow::TapId;
 use tracing::warn;
 
@@ -25,6 +26,10 @@ pub enum ResolveError {
     Read { path: PathBuf, source: io::Error },
     #[error("no cgroup2 mount in {mounts}: mount one with `mount -t cgroup2 none /sys/fs/cgroup/unified`")]
     NoMount { mounts: PathBuf },
+    #[error(
+        "no cgroup2 file system at {root}, {root}/unified or mounted below: is the host's /sys/fs/cgroup mounted there?"
+    )]
+    NoMountBelow { root: PathBuf },
     #[error("no cgroup {path}")]
     NoCgroup { path: PathBuf },
     #[error(
@@ -51,6 +56,8 @@ pub enum ResolveError {
     ProcessReplaced { pid: u32 },
     #[error("process {pid} has no cgroup2 cgroup: {path} has no line that starts with 0::")]
     NoProcessCgroup { pid: u32, path: PathBuf },
+    #[error("{reason}")]
+    NoPod { reason: String },
     #[error("process {pid} is in cgroup {cgroup}, outside this cgroup namespace")]
     OutsideNamespace { pid: u32, cgroup: String },
 }
@@ -96,6 +103,21 @@ impl Hierarchy {
         let mounts = proc.join("self/mounts");
         let mount = read(&mounts)?.lines().find_map(cgroup2_mount).ok_or(ResolveError::NoMount { mounts })?;
         Ok(Self { mount, proc: proc.to_owned(), systemd: systemd.to_owned() })
+    }
+
+    /// The hierarchy at `root`, where the host's cgroup file systems are mounted: `root` itself, `root/unified` on a hybrid
+    /// host, or what else is mounted below. `root` may also be a part of a hierarchy.
+    pub fn below(root: &Path) -> Result<Self, ResolveError> {
+        let host =
+            Self { mount: root.to_owned(), proc: "/proc".into(), systemd: "/run/systemd/system".into() };
+        let mounts = host.proc.join("self/mounts");
+        let mounted = read(&mounts)?;
+        let below = mounted.lines().filter_map(cgroup2_mount).filter(|mount| mount.starts_with(root));
+        let candidates = [root.to_owned(), root.join("unified")].into_iter().chain(below);
+        match candidates.into_iter().find(|path| is_cgroup2(path)) {
+            Some(mount) => Ok(Self { mount, ..host }),
+            None => Err(ResolveError::NoMountBelow { root: root.to_owned() }),
+        }
     }
 
     pub fn mount(&self) -> &Path {
@@ -282,6 +304,10 @@ impl Drop for OwnCgroup {
 /// Moves this process into the cgroup at `path`.
 pub fn join(path: &Path) -> io::Result<()> {
     fs::write(path.join(PROCS), "0")
+}
+
+fn is_cgroup2(path: &Path) -> bool {
+    statfs(path).is_ok_and(|file_system| file_system.filesystem_type() == CGROUP2_SUPER_MAGIC)
 }
 
 /// The mount point, if this line of `/proc/self/mounts` is a cgroup2 mount.

@@ -9,7 +9,8 @@ use crate::config::{Quantity, Settings};
 /// Taps cgroups of this machine, assembles their HTTP traffic into exchanges, redacts them and streams them to a collector.
 ///
 /// Targets come from the configuration file: `targets: [{name: web, systemd_unit: nginx.service, ports: [80]}]`,
-/// each with exactly one of `cgroup` (a path), `systemd_unit` and `pid` (its cgroup).
+/// each with exactly one of `cgroup` (a path), `systemd_unit` and `pid` (its cgroup). On a node of a Kubernetes cluster
+/// (--kubernetes-node) pods are targets too, as TapPolicies select them.
 ///
 /// A socket belongs to the cgroup in which it was CREATED, and accepted sockets to that of their listener. So a
 /// server that was moved into a cgroup after it began to listen is not seen there: restart it in that
@@ -65,6 +66,12 @@ pub struct Options {
     /// The collector. Default: http://127.0.0.1:7070.
     #[arg(long, value_name = "URL", env = "PODTAP_COLLECTOR")]
     pub collector: Option<String>,
+    /// Tap the pods of this node of a Kubernetes cluster, as TapPolicies select them.
+    #[arg(long, value_name = "NAME", env = "PODTAP_NODE")]
+    pub kubernetes_node: Option<String>,
+    /// Where the host's cgroup file systems are mounted, in a container. Default: as /proc/self/mounts says.
+    #[arg(long, value_name = "DIRECTORY")]
+    pub cgroup_root: Option<PathBuf>,
     /// Admin port, or off. Default: 127.0.0.1:7072.
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub admin_listen: Option<String>,
@@ -101,6 +108,8 @@ impl Options {
             config: _,
             agent,
             collector,
+            kubernetes_node,
+            cgroup_root,
             admin_listen,
             ring_bytes,
             ring_count,
@@ -114,6 +123,8 @@ impl Options {
         let quantity = |text: String| Quantity::Text(text);
         put(&mut settings.agent, agent);
         put(&mut settings.collector, collector);
+        put(&mut settings.kubernetes.node, kubernetes_node);
+        put(&mut settings.kubernetes.cgroup_root, cgroup_root);
         put(&mut settings.admin.listen, admin_listen);
         put(&mut settings.rings.bytes, ring_bytes.map(quantity));
         put(&mut settings.rings.count, ring_count);

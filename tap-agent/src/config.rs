@@ -1,5 +1,6 @@
 //! The agent's configuration: raw settings checked once into one struct, all errors together.
 
+mod kubernetes;
 mod raw;
 
 use std::{collections::HashSet, fmt, fs, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
@@ -11,9 +12,10 @@ use tonic::transport::Endpoint;
 
 use crate::capture::{MAX_PORTS, MAX_RING_BYTES, MAX_RINGS, MAX_SEGMENT_CAP, MIN_RING_BYTES};
 
+pub use kubernetes::{Kubernetes, MAX_COLLECTORS};
 pub use raw::{
-    AdminSettings, LimitSettings, LogSettings, Quantity, RedactionSettings, RingSettings, Settings,
-    SpoolSettings, TargetSettings,
+    AdminSettings, KubernetesSettings, LimitSettings, LogSettings, Quantity, RedactionSettings, RingSettings,
+    Settings, SpoolSettings, TargetSettings,
 };
 
 /// Where a collector listens unless told otherwise.
@@ -42,6 +44,8 @@ pub struct Config {
     pub agent: String,
     pub collector: Collector,
     pub targets: Vec<TargetConfig>,
+    /// `None` outside a cluster.
+    pub kubernetes: Option<Kubernetes>,
     pub rings: RingConfig,
     pub limits: Limits,
     pub redaction: Redaction,
@@ -58,6 +62,7 @@ pub struct Redaction {
     pub settings: tap_redact::Settings,
     pub key_file: Option<PathBuf>,
     pub redactor: Arc<Redactor>,
+    key: Key,
 }
 
 /// The collector's address.
@@ -80,6 +85,8 @@ pub enum Selector {
     Cgroup(PathBuf),
     SystemdUnit(String),
     Pid(u32),
+    /// The pod whose cgroup has this name: its UID, or a static pod's hash.
+    Pod(Arc<str>),
 }
 
 /// Which connections of a target are captured: those with a listed port at either end.
@@ -115,6 +122,7 @@ impl Config {
             agent,
             collector,
             targets,
+            kubernetes,
             rings,
             limits,
             redaction,
@@ -124,9 +132,17 @@ impl Config {
             drain_timeout,
         } = settings;
         let mut errors = Errors::default();
-        let agent = errors.check("agent", agent_name(agent.as_deref().unwrap_or(host)));
+        let kubernetes = kubernetes::check(kubernetes, &mut errors);
+        let node = kubernetes.as_ref().map(|kubernetes| kubernetes.node.as_str());
+        let agent = errors.check("agent", agent_name(agent.as_deref().or(node).unwrap_or(host)));
         let collector =
             errors.check("collector", collector_endpoint(collector.as_deref().unwrap_or(DEFAULT_COLLECTOR)));
+        if targets.is_empty() && kubernetes.is_none() {
+            errors.add(
+                "targets",
+                "name at least one, with a cgroup, systemd_unit or pid; or name this node as kubernetes.node",
+            );
+        }
         let targets = target_configs(targets, &mut errors);
         let rings = ring_config(&rings, &mut errors);
         let limits = limits_of(&limits, rings.count, &mut errors);
@@ -141,6 +157,7 @@ impl Config {
                 agent,
                 collector,
                 targets,
+                kubernetes,
                 rings,
                 limits,
                 redaction,
@@ -154,9 +171,25 @@ impl Config {
     }
 }
 
+impl Redaction {
+    /// A redactor that redacts what these settings ask for as well.
+    pub fn stricter<'a>(
+        &self,
+        others: impl Iterator<Item = &'a tap_redact::Settings>,
+    ) -> Result<Arc<Redactor>, SettingsErrors> {
+        let mut settings = self.settings.clone();
+        for tap_redact::Settings { headers, query, fields, .. } in others {
+            settings.headers.extend(headers.iter().cloned());
+            settings.query.extend(query.iter().cloned());
+            settings.fields.extend(fields.iter().cloned());
+        }
+        Redactor::new(&settings, self.key.clone()).map(Arc::new)
+    }
+}
+
 impl fmt::Debug for Redaction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { settings, key_file, redactor: _ } = self;
+        let Self { settings, key_file, redactor: _, key: _ } = self;
         f.debug_struct("Redaction").field("settings", settings).field("key_file", key_file).finish()
     }
 }
@@ -320,8 +353,9 @@ fn redaction_config(redaction: RedactionSettings, errors: &mut Errors) -> Option
     // With any key: what is wrong with the rules is told beside what is wrong with the key.
     let any_key = Key::new(&[0; MIN_KEY_BYTES]).ok();
     let is_known = key.is_some();
-    match Redactor::new(&settings, key.or(any_key)?) {
-        Ok(redactor) => is_known.then(|| Redaction { settings, key_file, redactor: Arc::new(redactor) }),
+    let key = key.or(any_key)?;
+    match Redactor::new(&settings, key.clone()) {
+        Ok(redactor) => is_known.then(|| Redaction { settings, key_file, redactor: Arc::new(redactor), key }),
         Err(SettingsErrors(problems)) => {
             problems.iter().for_each(|problem| errors.0.push(format!("redaction.{problem}")));
             None
@@ -330,9 +364,6 @@ fn redaction_config(redaction: RedactionSettings, errors: &mut Errors) -> Option
 }
 
 fn target_configs(targets: Vec<TargetSettings>, errors: &mut Errors) -> Vec<TargetConfig> {
-    if targets.is_empty() {
-        errors.add("targets", "name at least one, with a cgroup, systemd_unit or pid");
-    }
     let mut names = HashSet::new();
     let mut configs = Vec::new();
     for (index, target) in targets.into_iter().enumerate() {
@@ -370,7 +401,7 @@ fn target_configs(targets: Vec<TargetSettings>, errors: &mut Errors) -> Vec<Targ
         configs.extend(selector.map(|selector| {
             let workload = match &selector {
                 Selector::SystemdUnit(unit) => unit.clone(),
-                Selector::Cgroup(_) | Selector::Pid(_) => String::new(),
+                Selector::Cgroup(_) | Selector::Pid(_) | Selector::Pod(_) => String::new(),
             };
             TargetConfig { name, selector, ports, workload }
         }));
@@ -467,6 +498,25 @@ drain_timeout: '1'
             );
         }
         assert_eq!(errors.len(), 16, "{errors:#?}");
+    }
+
+    #[test]
+    fn a_node_is_enough_too_and_names_the_agent() {
+        let config = parse("kubernetes: {node: node-7, collectors: ['http://Other:7070/']}").unwrap();
+        assert_eq!(config.agent, "node-7");
+        assert_eq!(config.kubernetes.unwrap().collectors, ["http://other:7070"]);
+        assert_eq!(parse("{agent: a, kubernetes: {node: n}}").unwrap().agent, "a");
+    }
+
+    #[test]
+    fn what_is_wrong_with_kubernetes_settings_is_said() {
+        let errors = parse(
+            "{targets: [{name: a, pid: 1}], kubernetes: {cgroup_root: relative, collectors: ['ftp://x', 'http://x/y']}}",
+        )
+        .unwrap_err()
+        .0;
+        assert_eq!(errors.len(), 4, "{errors:#?}");
+        assert!(parse("kubernetes: {node: 'Not A Node'}").unwrap_err().0[0].starts_with("kubernetes.node:"));
     }
 
     #[test]

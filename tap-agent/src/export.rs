@@ -12,13 +12,23 @@ use tap_flow::{Body, Completeness, Exchange, Headers, Request, Response, Role};
 use tap_proto::v1;
 use tap_redact::{DropReason, Redacted, Redaction};
 
-use crate::{clock::WallClock, registry::Target};
+use crate::{clock::WallClock, registry::Details};
 
 /// Serials of flows count within one ring; the ring's number goes above them.
 const RING_SHIFT: u32 = 48;
 
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
 const NANOS_PER_MILLI: u64 = 1_000_000;
+
+/// Whose exchange it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Attribution<'a> {
+    /// Of the target.
+    pub name: &'a str,
+    pub details: &'a Details,
+    /// `None` where it is not known, or does not apply.
+    pub container: Option<&'a str>,
+}
 
 /// Turns redacted exchanges of one ring into messages of the wire contract.
 #[derive(Debug)]
@@ -38,12 +48,19 @@ impl Exporter {
     }
 
     /// `clock` tells the wall-clock time of the capture's clock.
-    pub fn export(&self, exchange: Redacted<Exchange>, target: &Target, clock: &WallClock) -> v1::Exchange {
+    pub fn export(
+        &self,
+        exchange: Redacted<Exchange>,
+        target: &Attribution<'_>,
+        clock: &WallClock,
+    ) -> v1::Exchange {
+        let Details { workload, namespace, pod, pod_uid, labels, containers: _, plan: _, policies: _ } =
+            target.details;
         let (request_dropped, response_dropped) =
             (exchange.request_body_dropped(), exchange.response_body_dropped());
         let (exchange, redactions) = exchange.into_parts();
         let start = clock.wall(exchange.start());
-        let Exchange { flow, flow_serial, index, role, request, response, wire_bytes } = exchange;
+        let Exchange { flow, cgroup: _, flow_serial, index, role, request, response, wire_bytes } = exchange;
         let flow_id = self.ring << RING_SHIFT | flow_serial;
         let (source, destination) = match role {
             Role::Inbound => (flow.remote, flow.local),
@@ -61,9 +78,14 @@ impl Exporter {
             duration: (timing.request_start_ns != 0 && timing.response_end_ns != 0)
                 .then(|| duration(timing.response_end_ns.saturating_sub(timing.request_start_ns))),
             timing: Some(timing),
-            target: target.name.clone(),
+            target: target.name.to_owned(),
             node: self.node.clone(),
-            workload: target.workload.clone(),
+            namespace: namespace.clone(),
+            workload: workload.clone(),
+            pod: pod.clone(),
+            pod_uid: pod_uid.clone(),
+            container: target.container.unwrap_or_default().to_owned(),
+            labels: labels.clone(),
             source: Some(endpoint(source)),
             destination: Some(endpoint(destination)),
             flow: flow_id,
@@ -72,7 +94,7 @@ impl Exporter {
             response: response.map(|response| response_message(response, response_dropped)),
             redactions: redactions.into_iter().map(redaction).collect(),
             wire_bytes,
-            // What only a cluster knows, and what only the collector sets.
+            // What only the collector sets.
             ..v1::Exchange::default()
         }
     }
@@ -259,7 +281,7 @@ mod tests {
     use std::net::IpAddr;
 
     use bytes::Bytes;
-    use tap_flow::{Cause, FlowKey, Header, Span, TapId, Version};
+    use tap_flow::{Cause, CgroupId, FlowKey, Header, Span, TapId, Version};
     use tap_redact::{Key, Redactor, Settings};
 
     use super::*;
@@ -288,6 +310,7 @@ mod tests {
                 local: "[::ffff:10.0.0.1]:80".parse().unwrap(),
                 remote: "10.0.0.2:40000".parse().unwrap(),
             },
+            cgroup: CgroupId(1),
             flow_serial: 7,
             index: 2,
             role: Role::Inbound,
@@ -324,8 +347,13 @@ mod tests {
 
     fn export(exchange: Exchange) -> v1::Exchange {
         let redactor = Redactor::new(&Settings::default(), Key::new(&[7; 32]).unwrap()).unwrap();
-        let target =
-            Target { key: TargetKey(0), name: "web".to_owned(), workload: "nginx.service".to_owned() };
+        let details = Details {
+            workload: "nginx.service".to_owned(),
+            pod: "web-1".to_owned(),
+            labels: [("app".to_owned(), "web".to_owned())].into(),
+            ..Details::default()
+        };
+        let target = Attribution { name: "web", details: &details, container: Some("nginx") };
         let clock = WallClock::with_offset(1_700_000_000 * i128::from(SECOND));
         Exporter::new("node", 42, 3).export(redactor.redact(exchange), &target, &clock)
     }
@@ -337,7 +365,8 @@ mod tests {
         assert_eq!(message.time, Some(Timestamp { seconds: 1_700_000_010, nanos: 0 }));
         assert_eq!(message.duration, Some(Duration { seconds: 2, nanos: 0 }));
         assert_eq!((message.target.as_str(), message.node.as_str()), ("web", "node"));
-        assert_eq!(message.workload, "nginx.service");
+        assert_eq!((message.workload.as_str(), message.pod.as_str()), ("nginx.service", "web-1"));
+        assert_eq!((message.container.as_str(), message.labels["app"].as_str()), ("nginx", "web"));
         assert_eq!((message.flow, message.flow_index, message.wire_bytes), (3 << 48 | 7, 2, 321));
         let (source, destination) = (message.source.unwrap(), message.destination.unwrap());
         assert_eq!((source.ip.as_str(), source.port), ("10.0.0.2", 40000));

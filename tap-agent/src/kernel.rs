@@ -52,12 +52,12 @@ impl Hooks for Kernel {
     type Error = CaptureError;
 
     fn attach(&mut self, cgroup: &Cgroup, ports: &PortFilter) -> Result<Tap, CaptureError> {
-        let ports = match ports {
-            PortFilter::All => Ports::All,
-            PortFilter::Only(ports) => Ports::Only(ports.clone()),
-        };
-        let attachment = self.shared.capture().attach(&cgroup.path, &ports)?;
+        let attachment = self.shared.capture().attach(&cgroup.path, &kernel_ports(ports))?;
         Ok(Tap { tap: attachment.tap(), attachment: Some(attachment), shared: Arc::clone(&self.shared) })
+    }
+
+    fn set_ports(&mut self, tap: &Tap, ports: &PortFilter) -> Result<(), CaptureError> {
+        self.shared.capture().set_ports(tap.tap, &kernel_ports(ports))
     }
 }
 
@@ -74,6 +74,11 @@ impl KernelLedger for Kernel {
             }
             (retired, live) => retired.or(live),
         }
+    }
+
+    fn take(&self, tap: TapId) -> Option<KernelAmounts> {
+        let _capture = self.shared.capture();
+        self.shared.retired().remove(&tap)
     }
 }
 
@@ -110,6 +115,13 @@ impl Drop for Tap {
             Ok(()) => self.shared.retired().entry(self.tap).or_default().add(amounts(counters)),
             Err(error) => warn!(tap = self.tap.0, "{error}"),
         }
+    }
+}
+
+fn kernel_ports(ports: &PortFilter) -> Ports {
+    match ports {
+        PortFilter::All => Ports::All,
+        PortFilter::Only(ports) => Ports::Only(ports.clone()),
     }
 }
 

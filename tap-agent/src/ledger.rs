@@ -5,6 +5,8 @@
 //! by the kernel and not yet read. Stages are read from the end of the path to its beginning, so that under traffic
 //! a ledger may show more seen than accounted for, never the reverse. docs/ledger.md explains stages and reasons.
 
+mod ended;
+
 use std::{
     collections::HashMap,
     fmt,
@@ -14,12 +16,15 @@ use std::{
 
 use tap_flow::{FlowStats, TapId};
 use tap_proto::v1;
+use tokio::sync::watch;
 
 use crate::{
     amount::Amount,
-    registry::{Registry, TargetKey},
+    registry::{Registry, RouteId, Target, TargetKey},
     spool::Spool,
 };
+
+use self::ended::Ended;
 
 /// The stages of the path at which something can be lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -27,6 +32,7 @@ pub enum Stage {
     Kernel,
     Ring,
     Assembly,
+    Policy,
     Redaction,
     Spool,
 }
@@ -53,6 +59,9 @@ pub struct KernelAmounts {
 /// Where the kernel's counters are read. A tap that was never attached has none.
 pub trait KernelLedger: Send + Sync {
     fn amounts(&self, tap: TapId) -> Option<KernelAmounts>;
+
+    /// Forgets a tap that is detached; returns what it counted.
+    fn take(&self, tap: TapId) -> Option<KernelAmounts>;
 }
 
 /// What one ring's thread counted for one tap.
@@ -73,18 +82,23 @@ pub struct RingProgress {
 #[derive(Debug, Default)]
 pub struct RingState {
     pub taps: HashMap<TapId, TapProgress>,
-    /// In the batch that is still open.
+    /// Of taps that the thread has forgotten, by the target to which they belonged.
+    pub forgotten: HashMap<TargetKey, TapProgress>,
+    /// In the batches that are still open.
     pub batched: Vec<(TargetKey, Amount)>,
 }
 
 /// All counters of one run of the agent.
 pub struct Ledger {
     agent: String,
-    epoch: u64,
     registry: Arc<Registry>,
     kernel: Arc<dyn KernelLedger>,
     rings: Vec<Arc<RingProgress>>,
-    spool: Arc<Spool>,
+    /// One for each route; their order is that of [`RouteId`].
+    spools: Vec<Arc<Spool>>,
+    /// Held while accounts are read and while they are folded.
+    ended: Mutex<Ended>,
+    reports: watch::Receiver<Vec<v1::PolicyReport>>,
 }
 
 /// The account of one target.
@@ -97,6 +111,8 @@ pub struct Account {
     pub pending: Amount,
     pub losses: Losses,
     pub flows: FlowCounts,
+    /// The TapPolicies that select it.
+    pub policies: Vec<String>,
 }
 
 /// What a target's connections were. Not part of the account: they hold what is seen, whatever becomes of it.
@@ -122,6 +138,17 @@ impl KernelAmounts {
     }
 }
 
+impl TapProgress {
+    /// Adds what another tap of the same target counted.
+    pub fn add(&mut self, other: &Self) {
+        let Self { flow, losses } = other;
+        self.flow.add(flow);
+        for (reason, amount) in losses {
+            *self.losses.entry(*reason).or_default() += *amount;
+        }
+    }
+}
+
 impl Stage {
     /// The word of the wire contract.
     pub fn as_str(self) -> &'static str {
@@ -129,6 +156,7 @@ impl Stage {
             Self::Kernel => "kernel",
             Self::Ring => "ring",
             Self::Assembly => "assembly",
+            Self::Policy => "policy",
             Self::Redaction => "redaction",
             Self::Spool => "spool",
         }
@@ -142,60 +170,72 @@ impl RingProgress {
 }
 
 impl Ledger {
+    /// `spools` holds one for each route; `reports` is what is known of TapPolicies.
     pub fn new(
         agent: &str,
-        epoch: u64,
         registry: Arc<Registry>,
         kernel: Arc<dyn KernelLedger>,
         rings: Vec<Arc<RingProgress>>,
-        spool: Arc<Spool>,
+        spools: Vec<Arc<Spool>>,
+        reports: watch::Receiver<Vec<v1::PolicyReport>>,
     ) -> Self {
-        Self { agent: agent.to_owned(), epoch, registry, kernel, rings, spool }
+        let agent = agent.to_owned();
+        Self { agent, registry, kernel, rings, spools, ended: Mutex::default(), reports }
     }
 
     pub fn agent(&self) -> &str {
         &self.agent
     }
 
-    pub fn epoch(&self) -> u64 {
-        self.epoch
+    /// Tells when the reports on TapPolicies have changed.
+    pub fn reports(&self) -> watch::Receiver<Vec<v1::PolicyReport>> {
+        self.reports.clone()
     }
 
-    /// The accounts of all targets, in the order in which they were configured.
+    /// The accounts of all targets, in the order in which they were added.
     pub fn accounts(&self) -> Vec<Account> {
-        self.registry.targets().iter().map(|target| self.account(target.key, &target.name)).collect()
+        self.accounts_of(|_| true)
     }
 
-    /// The ledger at this instant; `is_final` where nothing can change any more.
-    pub fn message(&self, is_final: bool) -> v1::Ledger {
+    /// The ledger of a route at this instant; `is_final` where nothing can change any more.
+    pub fn message(&self, route: RouteId, epoch: u64, is_final: bool) -> v1::Ledger {
         v1::Ledger {
             agent: self.agent.clone(),
-            epoch: self.epoch,
+            epoch,
             time: Some(SystemTime::now().into()),
             r#final: is_final,
-            targets: self.accounts().into_iter().map(Into::into).collect(),
-            policies: Vec::new(),
+            targets: self.accounts_of(|target| target.route == route).into_iter().map(Into::into).collect(),
+            // The agent's own collector writes their status, and no other has to know of them.
+            policies: if route == RouteId(0) { self.reports.borrow().clone() } else { Vec::new() },
         }
     }
 
-    fn account(&self, key: TargetKey, name: &str) -> Account {
-        let spool = self.spool.totals(key);
+    fn accounts_of(&self, wanted: impl Fn(&Target) -> bool) -> Vec<Account> {
+        let ended = self.ended();
+        let targets = self.registry.targets();
+        let targets = targets.iter().filter(|(target, _)| wanted(target));
+        targets.map(|(target, taps)| self.account(target, taps, &ended)).collect()
+    }
+
+    fn account(&self, target: &Target, taps: &[TapId], ended: &Ended) -> Account {
+        let key = target.key;
+        let spool = self.spools.get(target.route.0).map(|spool| spool.totals(key)).unwrap_or_default();
         let mut account = Account {
-            name: name.to_owned(),
+            name: target.name.clone(),
             stored: spool.stored,
             pending: spool.pending,
+            policies: target.details().policies.clone(),
             ..Account::default()
         };
         account.lose(Reason { stage: Stage::Spool, word: "full" }, spool.dropped);
 
-        let taps = self.registry.taps(key);
         let mut read_bytes = 0;
         for ring in &self.rings {
             let state = ring.lock();
             account.pending +=
                 state.batched.iter().filter(|(owner, _)| *owner == key).map(|(_, amount)| *amount).sum();
-            for progress in taps.iter().filter_map(|tap| state.taps.get(tap)) {
-                let TapProgress { flow, losses } = progress;
+            let taps = taps.iter().filter_map(|tap| state.taps.get(tap));
+            for TapProgress { flow, losses } in taps.chain(state.forgotten.get(&key)) {
                 read_bytes += flow.bytes_in;
                 account.take_flow(flow);
                 losses.iter().for_each(|(reason, amount)| account.lose(*reason, *amount));
@@ -203,13 +243,18 @@ impl Ledger {
         }
 
         let mut copied = Amount::ZERO;
-        for kernel in taps.iter().filter_map(|tap| self.kernel.amounts(*tap)) {
-            account.seen += kernel.seen;
-            copied += kernel.copied;
-            kernel.losses.iter().for_each(|(reason, amount)| account.lose(*reason, *amount));
+        let kernel = taps.iter().filter_map(|tap| self.kernel.amounts(*tap));
+        for KernelAmounts { seen, copied: put, losses } in kernel.chain(ended.kernel(key).cloned()) {
+            account.seen += seen;
+            copied += put;
+            losses.iter().for_each(|(reason, amount)| account.lose(*reason, *amount));
         }
         account.pending += Amount::of_bytes(copied.bytes.saturating_sub(read_bytes));
         account
+    }
+
+    fn ended(&self) -> MutexGuard<'_, Ended> {
+        self.ended.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 
@@ -250,7 +295,7 @@ impl Account {
 
 impl From<Account> for v1::TargetLedger {
     fn from(account: Account) -> Self {
-        let Account { name, seen, assembled, stored, pending, losses, flows: _ } = account;
+        let Account { name, seen, assembled, stored, pending, losses, flows: _, policies } = account;
         let mut losses: Vec<_> = losses.into_iter().collect();
         losses.sort_unstable_by_key(|(reason, _)| *reason);
         Self {
@@ -267,16 +312,13 @@ impl From<Account> for v1::TargetLedger {
                     amount: Some(amount.into()),
                 })
                 .collect(),
-            policies: Vec::new(),
+            policies,
         }
     }
 }
 
 impl fmt::Debug for Ledger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ledger")
-            .field("agent", &self.agent)
-            .field("epoch", &self.epoch)
-            .finish_non_exhaustive()
+        f.debug_struct("Ledger").field("agent", &self.agent).finish_non_exhaustive()
     }
 }

@@ -8,7 +8,7 @@
 //!   taps                tap_redact)            to the wire)                  not acknowledged)
 //! ```
 //!
-//! [`taps`] finds targets ([`cgroup`]) and attaches the programs; [`ledger`] accounts for every byte of the path. Each
+//! [`kubernetes`] tells which pods are wanted, [`taps`] finds targets ([`cgroup`]) and attaches the programs; [`ledger`] accounts for every byte of the path. Each
 //! ring is read by a thread of its own; everything else is a few tasks. Only `capture` may use `unsafe`.
 
 #![deny(unsafe_code)]
@@ -25,6 +25,7 @@ pub mod command;
 pub mod config;
 pub mod export;
 pub mod kernel;
+pub mod kubernetes;
 pub mod ledger;
 pub mod metrics;
 pub mod pipeline;

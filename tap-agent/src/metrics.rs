@@ -25,9 +25,11 @@ use crate::{
 #[derive(Debug)]
 pub struct AgentMetrics {
     pub ledger: Arc<Ledger>,
-    pub spool: Arc<Spool>,
+    /// One for each route, the agent's own collector first.
+    pub spools: Vec<Arc<Spool>>,
+    /// Of each.
     pub spool_limit: usize,
-    pub uplink: Arc<UplinkStatus>,
+    pub uplinks: Vec<Arc<UplinkStatus>>,
     pub taps: watch::Receiver<Vec<TapStatus>>,
 }
 
@@ -43,37 +45,36 @@ impl Collector for AgentMetrics {
         let mut families = Families(encoder);
         families.ledger(&self.ledger.accounts())?;
         families.taps(&self.taps.borrow())?;
-        let usage = self.spool.usage();
         families.gauge(
             "podtap_agent_spool_bytes",
             "Encoded exchanges that are not acknowledged.",
-            usage.bytes as u64,
+            self.spools.iter().map(|spool| spool.usage().bytes as u64).sum(),
         )?;
         families.gauge(
             "podtap_agent_spool_limit_bytes",
-            "What the spool may hold.",
+            "What the spool may hold, for each collector in use.",
             self.spool_limit as u64,
         )?;
-        let uplink = &self.uplink;
+        let sum = |of: fn(&UplinkStatus) -> u64| self.uplinks.iter().map(|uplink| of(uplink)).sum();
         families.gauge(
             "podtap_agent_uplink_connected",
-            "1 while there is a stream to the collector.",
-            uplink.is_connected().into(),
+            "1 while there is a stream to the agent's own collector.",
+            self.uplinks.first().is_some_and(|uplink| uplink.is_connected()).into(),
         )?;
         families.counter(
             "podtap_agent_uplink_streams",
             "Streams that the collector has welcomed.",
-            uplink.streams(),
+            sum(UplinkStatus::streams),
         )?;
         families.counter(
             "podtap_agent_uplink_sent_batches",
             "Batches sent, each as often as it was.",
-            uplink.sent_batches(),
+            sum(UplinkStatus::sent_batches),
         )?;
         families.counter(
             "podtap_agent_uplink_sent_bytes",
             "Bytes of batches sent, before compression.",
-            uplink.sent_bytes(),
+            sum(UplinkStatus::sent_bytes),
         )
     }
 }

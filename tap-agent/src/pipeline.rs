@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use tap_flow::{Assembler, Exchange, Limits, Segment, TapId};
 use tap_redact::Redactor;
 use tokio_util::sync::CancellationToken;
@@ -21,9 +22,9 @@ use crate::{
     amount::Amount,
     batch::OpenBatch,
     clock::{WallClock, boottime},
-    export::Exporter,
-    ledger::{Losses, Reason, RingProgress, Stage},
-    registry::{Registry, Target},
+    export::{Attribution, Exporter},
+    ledger::{Losses, Reason, RingProgress, Stage, TapProgress},
+    registry::{CapturePlan, Details, Registry, Target, TargetKey, UnknownCgroup},
     spool::Spool,
 };
 
@@ -63,7 +64,8 @@ pub struct PipelineContext {
     pub limits: Limits,
     pub registry: Arc<Registry>,
     pub redactor: Arc<Redactor>,
-    pub spool: Arc<Spool>,
+    /// One for each route.
+    pub spools: Vec<Arc<Spool>>,
 }
 
 /// The running threads.
@@ -134,20 +136,29 @@ struct Outlet {
     now: u64,
     /// When the last segment passed the hook.
     segment_time: u64,
-    batch: OpenBatch,
-    spool: Arc<Spool>,
+    routes: Vec<Route>,
     /// Of the taps of which this ring had segments.
     taps: HashMap<TapId, TapRecord>,
 }
 
+/// One way to a collector.
+struct Route {
+    batch: OpenBatch,
+    spool: Arc<Spool>,
+}
+
 struct TapRecord {
     target: Arc<Target>,
+    /// Of the target, as of `version`.
+    details: Arc<Details>,
+    version: u64,
     losses: Losses,
 }
 
 impl<S: SegmentSource> Ring<S> {
     fn new(number: usize, source: S, context: &PipelineContext, progress: Arc<RingProgress>) -> Self {
-        let PipelineContext { agent, epoch, limits, registry, redactor, spool } = context;
+        let PipelineContext { agent, epoch, limits, registry, redactor, spools } = context;
+        let route = |spool| Route { batch: OpenBatch::default(), spool: Arc::clone(spool) };
         let outlet = Outlet {
             registry: Arc::clone(registry),
             redactor: Arc::clone(redactor),
@@ -155,8 +166,7 @@ impl<S: SegmentSource> Ring<S> {
             clock: WallClock::sample(),
             now: boottime(),
             segment_time: 0,
-            batch: OpenBatch::default(),
-            spool: Arc::clone(spool),
+            routes: spools.iter().map(route).collect(),
             taps: HashMap::new(),
         };
         Self { number, source, assembler: Assembler::new(limits.clone()), outlet, progress }
@@ -189,6 +199,9 @@ impl<S: SegmentSource> Ring<S> {
                 let drained = records < RECORDS_PER_TURN;
                 let time = if drained { self.outlet.now } else { self.outlet.segment_time };
                 self.assembler.expire(time, &mut |exchange| self.outlet.take(exchange));
+                if drained {
+                    self.forget_retired();
+                }
                 self.publish();
             }
             if stopping && empty_turns > 0 {
@@ -211,14 +224,27 @@ impl<S: SegmentSource> Ring<S> {
                 assembler.push(segment, &mut |exchange| outlet.take(exchange));
             }
         });
-        let due = outlet.batch.is_due(outlet.now);
-        if due {
-            outlet.flush();
-        }
+        let due = outlet.flush_due();
         if due || records > 0 {
             self.publish();
         }
         records
+    }
+
+    /// Closes the account of taps from which nothing comes any more: they are detached, and the ring is empty.
+    fn forget_retired(&mut self) {
+        let is_retired = |record: &TapRecord| record.target.retired_since().is_some();
+        let taps = self.outlet.taps.iter().filter(|(_, record)| is_retired(record));
+        let taps: Vec<_> = taps.map(|(tap, _)| *tap).collect();
+        for tap in taps {
+            let flow = self.assembler.forget(tap, &mut |exchange| self.outlet.take(exchange));
+            let Some(TapRecord { target, losses, .. }) = self.outlet.taps.remove(&tap) else { continue };
+            let mut state = self.progress.lock();
+            state.taps.remove(&tap);
+            state.forgotten.entry(target.key).or_default().add(&TapProgress { flow, losses });
+            // What forgetting gave is in a batch; nobody may see the account without it.
+            self.outlet.batched(&mut state.batched);
+        }
     }
 
     fn publish(&self) {
@@ -228,8 +254,7 @@ impl<S: SegmentSource> Ring<S> {
             shown.flow.clone_from(&self.assembler.stats(*tap));
             shown.losses.clone_from(&record.losses);
         }
-        state.batched.clear();
-        state.batched.extend_from_slice(self.outlet.batch.amounts());
+        self.outlet.batched(&mut state.batched);
     }
 }
 
@@ -239,31 +264,109 @@ impl Outlet {
             return true;
         }
         let Some(target) = self.registry.owner(tap) else { return false };
-        self.taps.insert(tap, TapRecord { target, losses: Losses::new() });
+        let version = target.version();
+        let record = TapRecord { details: target.details(), target, version, losses: Losses::new() };
+        self.taps.insert(tap, record);
         true
     }
 
     /// The gate: what is not redacted can't be exported, and what is not exported can't be spooled.
-    fn take(&mut self, exchange: Exchange) {
+    fn take(&mut self, mut exchange: Exchange) {
         let Some(record) = self.taps.get_mut(&exchange.flow.tap) else { return };
+        record.refresh();
         let wire_bytes = exchange.wire_bytes;
-        let redacted = self.redactor.redact(exchange);
-        let message = self.exporter.export(redacted, &record.target, &self.clock);
-        match self.batch.push(record.target.key, message, self.now) {
+        let container = match record.details.containers.name(exchange.cgroup) {
+            Ok(container) => container,
+            Err(UnknownCgroup) => {
+                record.target.miss_cgroup();
+                None
+            }
+        };
+        let capture = record.details.plan.as_deref();
+        let mut selected = None;
+        if let Some(CapturePlan { plan, .. }) = capture {
+            match plan.before_redaction(&exchange, container) {
+                Ok(policies) => {
+                    if plan.ignores_bodies(policies) {
+                        drop_bodies(&mut exchange);
+                    }
+                    selected = Some((plan, policies));
+                }
+                Err(unkept) => return lose(&mut record.losses, Stage::Policy, unkept.as_str(), wire_bytes),
+            }
+        }
+        let redactor = capture.and_then(|capture| capture.redactor.as_ref()).unwrap_or(&self.redactor);
+        let redacted = redactor.redact(exchange);
+        let target = Attribution { name: &record.target.name, details: &record.details, container };
+        let mut message = self.exporter.export(redacted, &target, &self.clock);
+        if let Some((plan, policies)) = selected {
+            match plan.after_redaction(policies, &message) {
+                Ok(bodies) => bodies.apply(&mut message),
+                Err(unkept) => return lose(&mut record.losses, Stage::Policy, unkept.as_str(), wire_bytes),
+            }
+        }
+        let Some(Route { batch, spool }) = self.routes.get_mut(record.target.route.0) else {
+            return lose(&mut record.losses, Stage::Spool, "oversized", wire_bytes);
+        };
+        match batch.push(record.target.key, message, self.now) {
             Ok(None) => {}
-            Ok(Some(closed)) => self.spool.push(closed),
-            Err(_oversized) => {
-                let reason = Reason { stage: Stage::Spool, word: "oversized" };
-                *record.losses.entry(reason).or_default() +=
-                    Amount { exchanges: 1, bytes: wire_bytes, segments: 0 };
+            Ok(Some(closed)) => spool.push(closed),
+            Err(_oversized) => lose(&mut record.losses, Stage::Spool, "oversized", wire_bytes),
+        }
+    }
+
+    /// Passes on the batches that have waited long enough; whether there was one.
+    fn flush_due(&mut self) -> bool {
+        let mut any = false;
+        for Route { batch, spool } in &mut self.routes {
+            if batch.is_due(self.now)
+                && let Some(batch) = batch.seal()
+            {
+                spool.push(batch);
+                any = true;
+            }
+        }
+        any
+    }
+
+    fn flush(&mut self) {
+        for Route { batch, spool } in &mut self.routes {
+            if let Some(batch) = batch.seal() {
+                spool.push(batch);
             }
         }
     }
 
-    fn flush(&mut self) {
-        if let Some(batch) = self.batch.seal() {
-            self.spool.push(batch);
+    /// What the open batches hold.
+    fn batched(&self, amounts: &mut Vec<(TargetKey, Amount)>) {
+        amounts.clear();
+        self.routes.iter().for_each(|route| amounts.extend_from_slice(route.batch.amounts()));
+    }
+}
+
+impl TapRecord {
+    /// Takes over a change of what is known of the target.
+    fn refresh(&mut self) {
+        let version = self.target.version();
+        if version != self.version {
+            self.version = version;
+            self.details = self.target.details();
         }
+    }
+}
+
+fn lose(losses: &mut Losses, stage: Stage, word: &'static str, wire_bytes: u64) {
+    *losses.entry(Reason { stage, word }).or_default() +=
+        Amount { exchanges: 1, bytes: wire_bytes, segments: 0 };
+}
+
+/// Nobody will look at the bodies, so nobody has to redact them. Their sizes stay.
+fn drop_bodies(exchange: &mut Exchange) {
+    if let Some(request) = &mut exchange.request {
+        request.body.content = Bytes::new();
+    }
+    if let Some(response) = &mut exchange.response {
+        response.body.content = Bytes::new();
     }
 }
 

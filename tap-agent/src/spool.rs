@@ -117,6 +117,11 @@ impl Spool {
         self.lock().acknowledge(sequence)
     }
 
+    /// What was counted for one target counts for another from now on, what is on the way too.
+    pub fn rename(&self, from: TargetKey, into: TargetKey) {
+        self.lock().rename(from, into);
+    }
+
     pub fn totals(&self, target: TargetKey) -> Totals {
         self.lock().totals.get(&target).copied().unwrap_or_default()
     }
@@ -164,6 +169,22 @@ impl State {
             }
         }
         Ok(())
+    }
+
+    fn rename(&mut self, from: TargetKey, into: TargetKey) {
+        let Some(Totals { pending, stored, dropped }) = self.totals.remove(&from) else { return };
+        let totals = self.totals.entry(into).or_default();
+        totals.pending += pending;
+        totals.stored += stored;
+        totals.dropped += dropped;
+        if pending.is_zero() {
+            return;
+        }
+        for entry in &mut self.entries {
+            for (target, _) in entry.batch.amounts.iter_mut().filter(|(target, _)| *target == from) {
+                *target = into;
+            }
+        }
     }
 
     /// Moves what a batch accounts for from pending to where it ended.
@@ -238,6 +259,20 @@ mod tests {
         spool.push(batch(0, 7, 5000));
         assert!(spool.is_empty());
         assert_eq!(spool.totals(TargetKey(0)).dropped.exchanges, 7);
+    }
+
+    #[test]
+    fn what_is_on_the_way_goes_on_under_another_key() {
+        let spool = Spool::new(1 << 20);
+        spool.push(batch(0, 2, 10));
+        spool.push(batch(1, 3, 10));
+        spool.send_after(0).unwrap();
+        spool.rename(TargetKey(0), TargetKey(1));
+        assert_eq!(spool.totals(TargetKey(0)), Totals::default());
+        assert_eq!(spool.totals(TargetKey(1)).pending.exchanges, 5);
+        spool.acknowledge(1).unwrap();
+        assert_eq!(spool.totals(TargetKey(1)).pending.exchanges, 3);
+        assert_eq!(spool.totals(TargetKey(1)).stored.exchanges, 2);
     }
 
     #[derive(Clone, Debug)]

@@ -33,6 +33,7 @@ use tracing::{debug, info, warn};
 
 use crate::{
     ledger::Ledger,
+    registry::RouteId,
     spool::{NeverSent, Spool},
     uplink::codec::{IngestCodec, Outgoing},
 };
@@ -82,6 +83,8 @@ pub struct UplinkStatus {
 pub struct Uplink {
     endpoint: Endpoint,
     window: usize,
+    route: RouteId,
+    epoch: u64,
     ledger: Arc<Ledger>,
     spool: Arc<Spool>,
     status: Arc<UplinkStatus>,
@@ -141,6 +144,7 @@ impl Uplink {
     pub fn new(
         endpoint: Endpoint,
         spool_limit: usize,
+        (route, epoch): (RouteId, u64),
         ledger: Arc<Ledger>,
         spool: Arc<Spool>,
         drain: CancellationToken,
@@ -153,7 +157,7 @@ impl Uplink {
             .tcp_nodelay(true);
         // What is in flight is not dropped, so it must be less than the spool may hold.
         let window = WINDOW_BYTES.min(spool_limit / 2);
-        Self { endpoint, window, ledger, spool, status: Arc::default(), drain }
+        Self { endpoint, window, route, epoch, ledger, spool, status: Arc::default(), drain }
     }
 
     pub fn status(&self) -> Arc<UplinkStatus> {
@@ -202,7 +206,7 @@ impl Uplink {
         let (outgoing_tx, outgoing_rx) = mpsc::channel(1);
         let hello = v1::Hello {
             agent: self.ledger.agent().to_owned(),
-            epoch: self.ledger.epoch(),
+            epoch: self.epoch,
             version: env!("CARGO_PKG_VERSION").to_owned(),
         };
         // The channel is empty and has room for one.
@@ -216,11 +220,15 @@ impl Uplink {
         info!(collector, "streaming to the collector");
         self.send_all(&outgoing_tx, &mut incoming, durable).await?;
 
-        let _ = outgoing_tx.send(Outgoing::Ledger(self.ledger.message(true))).await;
+        let _ = outgoing_tx.send(Outgoing::Ledger(self.ledger_message(true))).await;
         drop(outgoing_tx);
         // The collector ends the stream when it has read ours to its end.
         let _ = timeout(CLOSE_TIMEOUT, async { while let Ok(Some(_)) = incoming.message().await {} }).await;
         Ok(())
+    }
+
+    fn ledger_message(&self, is_final: bool) -> v1::Ledger {
+        self.ledger.message(self.route, self.epoch, is_final)
     }
 
     /// Sends and takes acknowledgements until drained.
@@ -236,6 +244,7 @@ impl Uplink {
         let mut ledger_sent: Option<Instant> = None;
         let mut ledger_timer = interval(LEDGER_INTERVAL);
         ledger_timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut reports_rx = self.ledger.reports();
         loop {
             if self.drain.is_cancelled() && self.spool.is_empty() {
                 return Ok(());
@@ -260,17 +269,19 @@ impl Uplink {
                     self.status.sent_batches.fetch_add(1, Ordering::Relaxed);
                     self.status.sent_bytes.fetch_add(exchanges.len() as u64, Ordering::Relaxed);
                     let is_due = ledger_sent.is_none_or(|sent| sent.elapsed() >= LEDGER_IN_BATCH);
-                    let ledger = is_due.then(|| self.ledger.message(false));
+                    let ledger = is_due.then(|| self.ledger_message(false));
                     if is_due {
                         ledger_sent = Some(Instant::now());
                     }
                     permit.send(Outgoing::Batch { sequence, ledger, exchanges });
                 }
                 () = self.spool.pushed(), if !has_more => has_more = true,
+                // Whoever has just applied a policy waits for its status.
+                Ok(()) = reports_rx.changed() => ledger_timer.reset_immediately(),
                 _ = ledger_timer.tick() => {
                     // Where the channel is full the collector reads slowly, and a batch will bring the ledger.
                     if let Ok(permit) = outgoing_tx.try_reserve() {
-                        permit.send(Outgoing::Ledger(self.ledger.message(false)));
+                        permit.send(Outgoing::Ledger(self.ledger_message(false)));
                         ledger_sent = Some(Instant::now());
                     }
                 }

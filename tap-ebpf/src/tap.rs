@@ -34,7 +34,7 @@ impl Tap {
             }
             // SAFETY: the packet is the program's context. 5.1 for `cgroup_skb` (`cg_skb_func_proto`, net/core/filter.c).
             let id = unsafe { bpf_skb_ancestor_cgroup_id(skb, level as i32 - 1) };
-            // SAFETY: the value changes only while no program runs for its tap.
+            // SAFETY: a change puts another value in the place of this one, which stays readable while the program runs.
             if let Some(config) = unsafe { TAPS.get(id) } {
                 return Some(Self { id, config });
             }

@@ -10,7 +10,7 @@
 
 use std::{fs, hint::black_box, net::SocketAddr, sync::OnceLock, time::Instant};
 
-use tap_flow::{Assembler, Direction, FlowKey, Limits, Segment, TapId, TcpFlags};
+use tap_flow::{Assembler, CgroupId, Direction, FlowKey, Limits, Segment, TapId, TcpFlags};
 
 const FLOWS: u16 = 64;
 const EXCHANGES: usize = 20_000;
@@ -73,7 +73,8 @@ fn pipeline(scenario: &Scenario) -> f64 {
         })
         .collect();
     let mut push = |key: FlowKey, direction, flags, sequence, payload: &[u8]| {
-        let segment = Segment { key, direction, time: 1, sequence, flags, payload, cut: 0 };
+        let segment =
+            Segment { key, cgroup: CgroupId(1), direction, time: 1, sequence, flags, payload, cut: 0 };
         assembler.push(segment, &mut |exchange| {
             exchanges += usize::from(exchange.request.is_some() && exchange.response.is_some());
             black_box(exchange);

@@ -7,7 +7,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use crate::segment::FlowKey;
+use crate::segment::{CgroupId, FlowKey};
 
 /// Which end of an exchange the tapped socket was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -22,6 +22,8 @@ pub enum Role {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exchange {
     pub flow: FlowKey,
+    /// The tapped socket's own cgroup.
+    pub cgroup: CgroupId,
     /// Numbers the flows of one assembler; exchanges of one connection share it.
     pub flow_serial: u64,
     /// Position on the connection, from 0.

@@ -9,7 +9,7 @@ use crate::{
     limits::Limits,
     pairing::{Pair, Pairing, Place},
     reassembly::{Arrival, Offer, Reassembler},
-    segment::{Direction, FlowKey, Segment, TcpFlags},
+    segment::{CgroupId, Direction, FlowKey, Segment, TcpFlags},
     stats::{Failure, FlowStats, Protocol, Reason},
 };
 
@@ -17,6 +17,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Flow {
     key: FlowKey,
+    cgroup: CgroupId,
     serial: u64,
     /// The direction of the requests, once it is known.
     client: Option<Direction>,
@@ -63,6 +64,7 @@ impl Flow {
     pub(crate) fn new(key: FlowKey, serial: u64) -> Self {
         Self {
             key,
+            cgroup: CgroupId::default(),
             serial,
             client: None,
             spoke: None,
@@ -118,7 +120,9 @@ impl Flow {
     }
 
     pub(crate) fn push(&mut self, segment: &Segment<'_>, context: &mut Context<'_>) {
-        let Segment { key: _, direction, time, mut sequence, flags, payload, cut } = *segment;
+        let Segment { key: _, cgroup, direction, time, mut sequence, flags, payload, cut } = *segment;
+        // The last word: during a handshake the hook runs with the listener, which may be of another cgroup.
+        self.cgroup = cgroup;
         context.stats.bytes_in += payload.len() as u64;
         if flags.contains(TcpFlags::SYN) {
             self.syn(direction, sequence, flags);
@@ -588,6 +592,7 @@ impl Flow {
         context.stats.bytes_in_exchanges += pair.wire_bytes;
         (context.emit)(Exchange {
             flow: self.key,
+            cgroup: self.cgroup,
             flow_serial: self.serial,
             index: pair.index,
             role,

@@ -43,5 +43,5 @@ pub use exchange::{
     Body, Cause, Completeness, Exchange, Header, Headers, Request, Response, Role, Span, Version,
 };
 pub use limits::{Limits, MAX_HEADER_COUNT};
-pub use segment::{Direction, FlowKey, Segment, TapId, TcpFlags};
+pub use segment::{CgroupId, Direction, FlowKey, Segment, TapId, TcpFlags};
 pub use stats::{Failure, FlowStats, Protocol, Reason};

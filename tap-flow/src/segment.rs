@@ -19,6 +19,10 @@ pub struct FlowKey {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TapId(pub u64);
 
+/// Names the cgroup of a socket: that of its tap or one below it, such as a container's in its pod's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CgroupId(pub u64);
+
 /// Which way a segment passed the tapped socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Direction {
@@ -66,6 +70,8 @@ impl std::ops::BitOr for TcpFlags {
 #[derive(Clone, Copy)]
 pub struct Segment<'a> {
     pub key: FlowKey,
+    /// The socket's own cgroup.
+    pub cgroup: CgroupId,
     pub direction: Direction,
     /// When the hook saw it, in nanoseconds on the capture's one monotonic clock.
     pub time: u64,
@@ -79,9 +85,10 @@ pub struct Segment<'a> {
 
 impl std::fmt::Debug for Segment<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { key, direction, time, sequence, flags, payload, cut } = self;
+        let Self { key, cgroup, direction, time, sequence, flags, payload, cut } = self;
         f.debug_struct("Segment")
             .field("key", key)
+            .field("cgroup", cgroup)
             .field("direction", direction)
             .field("time", time)
             .field("sequence", sequence)

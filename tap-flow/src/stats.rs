@@ -150,6 +150,42 @@ impl FlowStats {
         self.bytes_in == self.bytes_duplicate + self.bytes_in_exchanges + discarded + self.bytes_buffered
     }
 
+    /// Adds the counters of another tap.
+    pub fn add(&mut self, other: &Self) {
+        let Self {
+            bytes_in,
+            bytes_duplicate,
+            bytes_in_exchanges,
+            bytes_buffered,
+            discarded,
+            exchanges,
+            gaps,
+            gap_bytes,
+            failures,
+            flows,
+            flows_idle,
+            flows_evicted,
+            flows_tls,
+            flows_http2,
+            flows_other,
+        } = other;
+        self.bytes_in += bytes_in;
+        self.bytes_duplicate += bytes_duplicate;
+        self.bytes_in_exchanges += bytes_in_exchanges;
+        self.bytes_buffered += bytes_buffered;
+        self.discarded.iter_mut().zip(discarded).for_each(|(sum, bytes)| *sum += bytes);
+        self.exchanges += exchanges;
+        self.gaps += gaps;
+        self.gap_bytes += gap_bytes;
+        self.failures.iter_mut().zip(failures).for_each(|(sum, count)| *sum += count);
+        self.flows += flows;
+        self.flows_idle += flows_idle;
+        self.flows_evicted += flows_evicted;
+        self.flows_tls += flows_tls;
+        self.flows_http2 += flows_http2;
+        self.flows_other += flows_other;
+    }
+
     pub(crate) fn discard(&mut self, reason: Reason, bytes: u64) {
         self.discarded[reason as usize] += bytes;
     }

@@ -40,12 +40,13 @@ impl Redactor {
 
     /// Redacts one exchange.
     pub fn redact(&self, exchange: Exchange) -> Redacted<Exchange> {
-        let Exchange { flow, flow_serial, index, role, mut request, mut response, wire_bytes } = exchange;
+        let Exchange { flow, cgroup, flow_serial, index, role, mut request, mut response, wire_bytes } =
+            exchange;
         let mut record = Record::default();
         let request_dropped = request.as_mut().and_then(|request| self.request(request, &mut record));
         let response_dropped = response.as_mut().and_then(|response| self.response(response, &mut record));
         Redacted {
-            value: Exchange { flow, flow_serial, index, role, request, response, wire_bytes },
+            value: Exchange { flow, cgroup, flow_serial, index, role, request, response, wire_bytes },
             redactions: record.into_entries(),
             request_dropped,
             response_dropped,

@@ -8,6 +8,7 @@
 mod bench;
 mod chart;
 mod ci;
+mod crd;
 mod demo;
 mod e2e;
 mod fuzz;
@@ -47,6 +48,8 @@ enum Command {
     Fuzz(fuzz::Options),
     /// Run the benchmarks.
     Bench(bench::Options),
+    /// Regenerate deploy/crds from the types of tap-policy.
+    Crd,
     /// Regenerate the Rust of the wire contract from proto/tap/v1.
     Proto,
     /// Render deploy/manifests from the Helm chart, and check the chart.
@@ -65,6 +68,7 @@ fn main() -> ExitCode {
         Command::Ci => ci::run(&workspace),
         Command::Fuzz(options) => fuzz::run(&workspace, &options),
         Command::Bench(options) => bench::run(&workspace, &options),
+        Command::Crd => crd::generate(&workspace),
         Command::Proto => proto::generate(workspace.root()),
         Command::Chart(options) => chart::run(&workspace, &options),
         Command::Image(options) => image::run(&workspace, &options),

@@ -1,6 +1,7 @@
 //! The agent from segments to a collector, without a kernel: scenarios of loss, and the ledger after each.
 
 mod collector;
+mod pods;
 mod traffic;
 
 use std::time::Instant;
@@ -11,7 +12,7 @@ use tokio::time::sleep;
 
 use self::{
     collector::{Behaviour, FakeCollector},
-    traffic::{Connection, FakeKernel, Host},
+    traffic::{Connection, FakeKernel, FakeRing, Host},
 };
 use super::*;
 use crate::{
@@ -49,10 +50,7 @@ impl Scenario {
         };
         let config = Config::new(settings, "host").unwrap();
         let source = kernel.source();
-        let mut agent =
-            Agent::with_sources(&config, LogLevel::default(), host.hierarchy(), kernel.clone(), vec![source])
-                .await
-                .unwrap();
+        let mut agent = start_agent(&config, &host, &kernel, source).await;
         agent.tapped().await.unwrap();
         Self { agent, kernel, tap, host: host }
     }
@@ -82,6 +80,13 @@ impl Scenario {
             sleep(Duration::from_millis(10)).await;
         }
     }
+}
+
+async fn start_agent(config: &Config, host: &Host, kernel: &FakeKernel, source: FakeRing) -> Agent {
+    let (hierarchy, kernel) = (host.hierarchy(), kernel.clone());
+    Agent::with_sources(config, LogLevel::default(), hierarchy, kernel, vec![source], PodSource::Commands)
+        .await
+        .unwrap()
 }
 
 fn lost(account: &Account, stage: Stage, word: &'static str) -> Amount {
@@ -253,15 +258,7 @@ async fn two_targets_of_one_cgroup_are_refused_and_the_first_goes_on() {
     )
     .unwrap();
     let config = Config::new(settings, "host").unwrap();
-    let mut agent = Agent::with_sources(
-        &config,
-        LogLevel::default(),
-        host.hierarchy(),
-        kernel.clone(),
-        vec![kernel.source()],
-    )
-    .await
-    .unwrap();
+    let mut agent = start_agent(&config, &host, &kernel, kernel.source()).await;
     let error = agent.tapped().await.unwrap_err().to_string();
     assert!(error.contains("tapped for target a already"), "{error}");
     assert!(kernel.is_attached(tap));

@@ -12,7 +12,7 @@ use nix::{
     sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout},
 };
 use tap_common::{DIRECTION_INGRESS, Decoded, FAMILY_IPV4, SegmentRecord, decode};
-use tap_flow::{Direction, FlowKey, Segment, TapId, TcpFlags};
+use tap_flow::{CgroupId, Direction, FlowKey, Segment, TapId, TcpFlags};
 
 use super::CaptureError;
 
@@ -98,6 +98,7 @@ fn segment<'a>(record: &SegmentRecord, payload: &'a [u8]) -> Segment<'a> {
             local: address(record.local, record.local_port),
             remote: address(record.remote, record.remote_port),
         },
+        cgroup: CgroupId(record.cgroup),
         direction: if record.direction == DIRECTION_INGRESS { Direction::Ingress } else { Direction::Egress },
         time: record.time,
         sequence: record.sequence,

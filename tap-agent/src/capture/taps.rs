@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use aya::maps::{Array, HashMap, MapData};
@@ -49,10 +49,7 @@ impl Taps {
         let depths = cgroup.depths();
         let levels = levels(self.depths().chain(depths.iter().copied()))
             .ok_or_else(|| CaptureError::TooManyLevels { path: path.clone() })?;
-        let config = config(ports).ok_or_else(|| {
-            let count = if let Ports::Only(ports) = ports { ports.len() } else { 0 };
-            CaptureError::Ports { path: path.clone(), count }
-        })?;
+        let config = config(ports).ok_or_else(|| too_many_ports(&path, ports))?;
 
         self.levels
             .set(0, levels, 0)
@@ -60,6 +57,15 @@ impl Taps {
         self.configs.insert(tap.0, config, 0).map_err(|source| CaptureError::map("add a tap", source))?;
         self.tapped.insert(tap, Tapped { path, ancestors: cgroup.ancestors().to_owned(), depths });
         Ok(())
+    }
+
+    /// The kernel replaces a map's value as a whole: a program that runs at this moment reads either.
+    pub(super) fn set_ports(&mut self, tap: TapId, ports: &Ports) -> Result<(), CaptureError> {
+        let Some(Tapped { path, .. }) = self.tapped.get(&tap) else {
+            return Err(CaptureError::UnknownTap { tap });
+        };
+        let config = config(ports).ok_or_else(|| too_many_ports(path, ports))?;
+        self.configs.insert(tap.0, config, 0).map_err(|source| CaptureError::map("change a tap", source))
     }
 
     pub(super) fn remove(&mut self, tap: TapId) {
@@ -84,6 +90,11 @@ impl std::fmt::Debug for Taps {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Taps").field("tapped", &self.tapped).finish_non_exhaustive()
     }
+}
+
+fn too_many_ports(path: &Path, ports: &Ports) -> CaptureError {
+    let count = if let Ports::Only(ports) = ports { ports.len() } else { 0 };
+    CaptureError::Ports { path: path.to_owned(), count }
 }
 
 /// The kernel's list of depths; `None` when it is too short.

@@ -16,6 +16,8 @@ pub struct Settings {
     #[serde(default)]
     pub targets: Vec<TargetSettings>,
     #[serde(default)]
+    pub kubernetes: KubernetesSettings,
+    #[serde(default)]
     pub rings: RingSettings,
     #[serde(default)]
     pub limits: LimitSettings,
@@ -42,6 +44,19 @@ pub struct TargetSettings {
     /// Only connections with one of these at either end. Default: all.
     #[serde(default)]
     pub ports: Vec<u32>,
+}
+
+/// Pods of a Kubernetes node, as TapPolicies select them.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KubernetesSettings {
+    /// The name of this node in the cluster; its presence turns pods on.
+    pub node: Option<String>,
+    /// Where the host's cgroup file systems are mounted, in a container. Default: as `/proc/self/mounts` says.
+    pub cgroup_root: Option<PathBuf>,
+    /// Collectors that policies may name, beside the agent's own: `http://host:port`.
+    #[serde(default)]
+    pub collectors: Vec<String>,
 }
 
 /// The rings between kernel and agent.

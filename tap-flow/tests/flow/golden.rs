@@ -94,7 +94,8 @@ fn render(run: &Run) -> String {
 }
 
 fn render_exchange(exchange: &Exchange, text: &mut String) {
-    let Exchange { flow: _, flow_serial: _, index, role, request, response, wire_bytes } = exchange;
+    let Exchange { flow: _, cgroup: _, flow_serial: _, index, role, request, response, wire_bytes } =
+        exchange;
     writeln!(text, "exchange {index} {role:?}, {wire_bytes} bytes").unwrap();
     if let Some(request) = request {
         let (method, target) = (request.method.escape_ascii(), request.target.escape_ascii());

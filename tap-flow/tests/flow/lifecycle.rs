@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use tap_flow::{Assembler, Cause, Completeness, Direction, FlowKey, Limits, Reason};
 
-use crate::support::{Connection, MILLISECOND, TAP, assert_balanced, key, push_all, run, run_with};
+use crate::support::{CGROUP, Connection, MILLISECOND, TAP, assert_balanced, key, push_all, run, run_with};
 
 const GET: &str = "GET /cart HTTP/1.1\r\nHost: shop\r\n\r\n";
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
@@ -28,6 +28,12 @@ fn a_joined_connection_is_certain_from_its_second_exchange() {
     let connection = Connection::joined().exchange(GET, OK).exchange(GET, OK);
     let joined = Some(Completeness::JoinedMidstream);
     assert_eq!(completeness(&run(&connection.packets)), [(joined, COMPLETE), (COMPLETE, COMPLETE)]);
+}
+
+#[test]
+fn an_exchange_knows_the_cgroup_of_its_socket() {
+    let run = run(&Connection::open().exchange(GET, OK).packets);
+    assert_eq!(run.exchanges[0].cgroup, CGROUP);
 }
 
 #[test]

@@ -2,9 +2,12 @@
 
 use std::net::SocketAddr;
 
-use tap_flow::{Assembler, Direction, Exchange, FlowKey, FlowStats, Limits, Segment, TapId, TcpFlags};
+use tap_flow::{
+    Assembler, CgroupId, Direction, Exchange, FlowKey, FlowStats, Limits, Segment, TapId, TcpFlags,
+};
 
 pub(crate) const TAP: TapId = TapId(7);
+pub(crate) const CGROUP: CgroupId = CgroupId(8);
 pub(crate) const SYN_ACK: TcpFlags = TcpFlags(TcpFlags::SYN.0 | TcpFlags::ACK.0);
 pub(crate) const MILLISECOND: u64 = 1_000_000;
 
@@ -162,6 +165,7 @@ impl Packet {
         let Self { direction, time, sequence, flags, payload, cut } = self;
         Segment {
             key,
+            cgroup: CGROUP,
             direction: *direction,
             time: *time,
             sequence: *sequence,

@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use tap_flow::{
-    Body, Completeness, Exchange, FlowKey, Header, Headers, Request, Response, Role, Span, TapId, Version,
+    Body, CgroupId, Completeness, Exchange, FlowKey, Header, Headers, Request, Response, Role, Span, TapId,
+    Version,
 };
 use tap_redact::{Key, Redacted, Redactor, Settings};
 
@@ -35,6 +36,7 @@ pub(crate) fn exchange() -> Exchange {
     let address = |port| std::net::SocketAddr::from(([127, 0, 0, 1], port));
     Exchange {
         flow: FlowKey { tap: TapId(1), local: address(80), remote: address(4000) },
+        cgroup: CgroupId(1),
         flow_serial: 1,
         index: 0,
         role: Role::Inbound,

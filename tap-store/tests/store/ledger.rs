@@ -10,7 +10,14 @@ fn ledger(agent: &str, epoch: u64, seconds: i64) -> Ledger {
     let target =
         TargetLedger { target: "shop/cart-1".to_owned(), stored: Some(stored), ..TargetLedger::default() };
     let time = Some(Timestamp { seconds, nanos: 0 });
-    Ledger { agent: agent.to_owned(), epoch, time, r#final: false, targets: vec![target], ..Ledger::default() }
+    Ledger {
+        agent: agent.to_owned(),
+        epoch,
+        time,
+        r#final: false,
+        targets: vec![target],
+        ..Ledger::default()
+    }
 }
 
 #[tokio::test]

@@ -6,12 +6,15 @@ use std::{
     fs, io,
     net::SocketAddr,
     path::PathBuf,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread,
     time::Duration,
 };
 
-use tap_flow::{Direction, FlowKey, Segment, TapId, TcpFlags};
+use tap_flow::{CgroupId, Direction, FlowKey, Segment, TapId, TcpFlags};
 
 use crate::{
     amount::Amount,
@@ -77,6 +80,8 @@ pub(super) struct FakeKernel {
     ring: Arc<Mutex<VecDeque<Copied>>>,
     counters: Arc<Mutex<HashMap<TapId, Amount>>>,
     attached: Arc<Mutex<HashSet<TapId>>>,
+    /// How often something was attached.
+    attachments: Arc<AtomicUsize>,
 }
 
 pub(super) struct FakeRing(FakeKernel);
@@ -95,6 +100,10 @@ impl FakeKernel {
         self.attached.lock().unwrap().contains(&tap)
     }
 
+    pub(super) fn attachments(&self) -> usize {
+        self.attachments.load(Ordering::Relaxed)
+    }
+
     fn copy(&self, copied: Copied) {
         let amount = Amount { exchanges: 0, bytes: copied.payload.len() as u64, segments: 1 };
         *self.counters.lock().unwrap().entry(copied.key.tap).or_default() += amount;
@@ -108,7 +117,12 @@ impl Hooks for FakeKernel {
 
     fn attach(&mut self, cgroup: &Cgroup, _ports: &PortFilter) -> Result<FakeAttachment, Infallible> {
         self.attached.lock().unwrap().insert(cgroup.tap);
+        self.attachments.fetch_add(1, Ordering::Relaxed);
         Ok(FakeAttachment { kernel: self.clone(), tap: cgroup.tap })
+    }
+
+    fn set_ports(&mut self, _attachment: &FakeAttachment, _ports: &PortFilter) -> Result<(), Infallible> {
+        Ok(())
     }
 }
 
@@ -121,6 +135,11 @@ impl Drop for FakeAttachment {
 impl KernelLedger for FakeKernel {
     fn amounts(&self, tap: TapId) -> Option<KernelAmounts> {
         let counted = *self.counters.lock().unwrap().get(&tap)?;
+        Some(KernelAmounts { seen: counted, copied: counted, losses: Losses::new() })
+    }
+
+    fn take(&self, tap: TapId) -> Option<KernelAmounts> {
+        let counted = self.counters.lock().unwrap().remove(&tap)?;
         Some(KernelAmounts { seen: counted, copied: counted, losses: Losses::new() })
     }
 }
@@ -137,6 +156,7 @@ impl SegmentSource for FakeRing {
             let Copied { key, direction, time, sequence, payload } = &copied;
             each(Segment {
                 key: *key,
+                cgroup: CgroupId(key.tap.0),
                 direction: *direction,
                 time: *time,
                 sequence: *sequence,
