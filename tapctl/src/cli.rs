@@ -38,7 +38,16 @@ pub struct Cli {
 #[derive(Clone, Debug)]
 pub struct Invocation {
     pub cli: Cli,
+    pub program: Program,
     pub style: Style,
+}
+
+/// Under which name it was called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Program {
+    Tapctl,
+    /// As `kubectl tap`: a plugin is a program of this name on PATH.
+    KubectlTap,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -69,6 +78,7 @@ pub enum Command {
     /// Show what became of everything seen: stored, pending, lost and why; and whether it adds up.
     #[command(after_help = "Examples:
   tapctl ledger
+  tapctl ledger -n shop
   tapctl ledger --agent node-1 --check && echo nothing is missing")]
     Ledger(Ledger),
     /// Send captured requests at a target again, with their recorded timing.
@@ -146,6 +156,9 @@ pub struct Ledger {
     /// Only of this agent.
     #[arg(long, default_value = "", hide_default_value = true)]
     pub agent: String,
+    /// Only the pods of this Kubernetes namespace.
+    #[arg(long, short)]
+    pub namespace: Option<String>,
     /// Exit with status 1 unless everything adds up.
     #[arg(long)]
     pub check: bool,
@@ -193,17 +206,38 @@ pub enum Moment {
 impl Cli {
     /// Reads the arguments, the first of which is the program's name. As a plugin of kubectl (`kubectl-tap`)
     /// it calls itself what its user typed.
-    pub fn read<I, T>(arguments: I) -> Result<Self, clap::Error>
+    pub fn read<I, T>(arguments: I) -> Result<(Self, Program), clap::Error>
     where
         I: IntoIterator<Item = T>,
         T: Into<OsString> + Clone,
     {
         let arguments: Vec<OsString> = arguments.into_iter().map(Into::into).collect();
+        let program = arguments.first().map_or(Program::Tapctl, Program::of_path);
         let mut command = Self::command();
-        if arguments.first().is_some_and(is_kubectl_plugin) {
-            command = command.name("kubectl-tap").bin_name("kubectl tap");
+        if program == Program::KubectlTap {
+            command = command.name(program.name()).bin_name("kubectl tap");
         }
-        Self::from_arg_matches(&command.try_get_matches_from_mut(arguments)?)
+        let cli = Self::from_arg_matches(&command.try_get_matches_from_mut(arguments)?)?;
+        Ok((cli, program))
+    }
+}
+
+impl Program {
+    fn of_path(path: &OsString) -> Self {
+        let name = Path::new(path).file_stem();
+        if name.is_some_and(|name| name == "kubectl-tap" || name == "kubectl_tap") {
+            Self::KubectlTap
+        } else {
+            Self::Tapctl
+        }
+    }
+
+    /// The file's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tapctl => "tapctl",
+            Self::KubectlTap => "kubectl-tap",
+        }
     }
 }
 
@@ -254,10 +288,6 @@ impl FromStr for Moment {
     }
 }
 
-fn is_kubectl_plugin(program: &OsString) -> bool {
-    Path::new(program).file_stem().is_some_and(|name| name == "kubectl-tap" || name == "kubectl_tap")
-}
-
 fn parse_id(id: &str) -> Result<String, String> {
     const TIME_LENGTH: usize = 13;
     const LENGTH: usize = 36;
@@ -280,7 +310,7 @@ mod tests {
     use super::*;
 
     fn read(line: &str) -> Result<Cli, clap::Error> {
-        Cli::read(line.split_whitespace())
+        Cli::read(line.split_whitespace()).map(|(cli, _)| cli)
     }
 
     #[test]

@@ -49,11 +49,11 @@ impl From<Verdict> for ExitCode {
 
 /// Runs one command; prints to `out` and, where it is about the run itself, to standard error.
 pub async fn run(invocation: Invocation, out: &mut impl Write) -> Result<Verdict> {
-    let Invocation { cli: Cli { collector, output, timeout, command }, style } = invocation;
+    let Invocation { cli: Cli { collector, output, timeout, command }, program, style } = invocation;
     if let Command::Completion { shell } = command {
         // Not straight to `out`: a failed write would be a panic.
         let mut script = Vec::new();
-        clap_complete::generate(shell, &mut Cli::command(), "tapctl", &mut script);
+        clap_complete::generate(shell, &mut Cli::command(), program.name(), &mut script);
         out.write_all(&script)?;
         return Ok(Verdict::Good);
     }

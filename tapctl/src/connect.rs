@@ -42,7 +42,7 @@ impl Collector {
                 "cannot reach the collector at {url}: {cause}
   Is it running? `tap-collector` starts one on this machine.
   Is it elsewhere? Name it with --collector URL or PODTAP_COLLECTOR.
-  Is it in a cluster? kubectl -n podtap port-forward service/podtap-collector 7070",
+  Is it in a cluster? kubectl -n podtap-system port-forward service/podtap-collector 7070",
                 cause = root_cause(&error)
             )
         })?;

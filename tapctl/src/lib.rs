@@ -10,6 +10,8 @@
 pub mod cli;
 mod commands;
 mod connect;
+mod program;
 pub mod render;
 
 pub use commands::{Verdict, WrongUsage, run};
+pub use program::main;

@@ -24,12 +24,12 @@ pub(crate) fn render(agents: &[AgentLedger], style: &Style) -> String {
     text
 }
 
-/// Whether everything adds up, for all agents.
+/// Whether everything adds up, for all agents; what the table holds, where that is known.
 pub(crate) fn balances(agents: &[AgentLedger]) -> bool {
     agents.iter().all(|agent| {
         let targets = agent.ledger.as_ref().map_or(&[][..], |ledger| &ledger.targets);
         targets.iter().all(|target| Balance::of(target).is_even())
-            && table_difference(agent) == Difference::NONE
+            && table_difference(agent).is_none_or(|difference| difference == Difference::NONE)
     })
 }
 
@@ -80,7 +80,9 @@ impl Difference {
     const NONE: Self = Self { exchanges: 0, bytes: 0 };
 }
 
-fn table_difference(agent: &AgentLedger) -> Difference {
+/// `None` where it is not known what the table holds.
+fn table_difference(agent: &AgentLedger) -> Option<Difference> {
+    agent.in_table?;
     let targets = agent.ledger.as_ref().map_or(&[][..], |ledger| &ledger.targets);
     let mut difference = Difference {
         exchanges: i128::from(exchanges(&agent.in_table)),
@@ -90,7 +92,7 @@ fn table_difference(agent: &AgentLedger) -> Difference {
         difference.exchanges -= i128::from(exchanges(&target.stored));
         difference.bytes -= i128::from(bytes(&target.stored));
     }
-    difference
+    Some(difference)
 }
 
 fn targets(agents: &[AgentLedger], style: &Style) -> Table {
@@ -149,17 +151,17 @@ fn losses(agents: &[AgentLedger], style: &Style) -> Table {
 
 fn agent_line(agent: &AgentLedger, style: &Style) -> String {
     let Some(ledger) = &agent.ledger else { return String::new() };
-    let difference = table_difference(agent);
-    let table = if difference == Difference::NONE {
-        format!(
+    let table = match table_difference(agent) {
+        None => "the table is accounted for by agent, not by namespace".to_owned(),
+        Some(Difference::NONE) => format!(
             "the table holds what was acknowledged: {} exchanges",
             unit::count(exchanges(&agent.in_table))
-        )
-    } else {
-        format!(
-            "the table holds {:+} exchanges and {:+} bytes against what was acknowledged",
-            difference.exchanges, difference.bytes
-        )
+        ),
+        Some(Difference { exchanges, bytes }) => {
+            format!(
+                "the table holds {exchanges:+} exchanges and {bytes:+} bytes against what was acknowledged"
+            )
+        }
     };
     format!(
         "agent {} (epoch {:016x}), ledger of {}{}: {table}\n",

@@ -21,10 +21,10 @@ use tapctl::{
 
 async fn tapctl(collector: &Collector, arguments: &[&str]) -> anyhow::Result<(Verdict, String)> {
     let arguments = ["tapctl", "--collector", &collector.url].into_iter().chain(arguments.iter().copied());
-    let cli = Cli::read(arguments).unwrap();
+    let (cli, program) = Cli::read(arguments).unwrap();
     let style = Style { width: None, colour: false, zone: TimeZone::UTC };
     let mut out = Vec::new();
-    let verdict = run(Invocation { cli, style }, &mut out).await?;
+    let verdict = run(Invocation { cli, program, style }, &mut out).await?;
     Ok((verdict, String::from_utf8(out).unwrap()))
 }
 
@@ -177,6 +177,35 @@ async fn ledger_check_fails_on_what_is_unaccounted_for() {
     assert_eq!(json(&printed)["agents"][0]["inTable"]["bytes"], "10");
 }
 
+#[tokio::test]
+async fn a_ledger_of_a_namespace_is_of_its_pods_and_no_other() {
+    let ledger = |agent: &str, targets: &[&str]| AgentLedger {
+        ledger: Some(Ledger {
+            agent: agent.into(),
+            targets: targets
+                .iter()
+                .map(|target| TargetLedger { target: (*target).into(), ..TargetLedger::default() })
+                .collect(),
+            ..Ledger::default()
+        }),
+        // Of the whole agent: says nothing of a namespace.
+        in_table: Some(Amount { bytes: 10, ..Amount::default() }),
+    };
+    let agents = vec![ledger("one", &["shop/a", "shopping/b", "shop"]), ledger("two", &["other/shop"])];
+    let collector = Collector::start(Served { agents, ..Served::default() }).await;
+
+    let (verdict, printed) =
+        tapctl(&collector, &["ledger", "-n", "shop", "--check", "-o", "json"]).await.unwrap();
+    assert_eq!(verdict, Verdict::Good);
+    let printed = json(&printed);
+    assert_eq!(printed["agents"].as_array().unwrap().len(), 1, "{printed}");
+    assert_eq!(printed["agents"][0]["ledger"]["targets"].as_array().unwrap().len(), 1, "{printed}");
+    assert_eq!(printed["agents"][0]["ledger"]["targets"][0]["target"], "shop/a");
+    let (_, table) = tapctl(&collector, &["ledger", "-n", "shop"]).await.unwrap();
+    assert!(table.contains("shop/a") && table.contains("by agent, not by namespace"), "{table}");
+    assert!(!table.contains("shopping"), "{table}");
+}
+
 /// Answers each GET with 200 and nothing else.
 async fn target() -> String {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -266,6 +295,21 @@ fn the_exit_status_tells_wrong_usage_from_failure() {
     }
     let plan = ["replay", "--target", "ftp://x", "--collector", "http://127.0.0.1:1"];
     assert_eq!(status(&plan), Some(64));
+}
+
+#[test]
+fn the_plugin_of_kubectl_is_the_same_program_under_its_own_name() {
+    let plugin = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_kubectl-tap")).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(plugin(&["search", "--help"]).contains("Usage: kubectl tap search"));
+    for shell in ["bash", "zsh", "fish"] {
+        let script = plugin(&["completion", shell]);
+        assert!(script.contains("kubectl-tap") && script.contains("oldest-first"), "{shell}");
+    }
+    assert!(!plugin(&["completion", "bash"]).contains("_tapctl"));
 }
 
 #[test]
