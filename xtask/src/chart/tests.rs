@@ -295,6 +295,33 @@ fn the_schema_knows_every_default() {
 }
 
 #[test]
+fn the_schema_knows_every_setting_of_the_programs() {
+    let root = Workspace::find().root().to_owned();
+    let readme = fs::read_to_string(root.join("README.md")).unwrap();
+    let schema = fs::read_to_string(root.join(super::CHART).join("values.schema.json")).unwrap();
+    let schema: Value = serde_json::from_str(&schema).unwrap();
+    for (program, values) in [("tap-agent", "agent"), ("tap-collector", "collector")] {
+        let known = &schema["properties"][values]["properties"]["config"]["properties"];
+        let settings = sections_of_settings(&readme, program);
+        assert!(settings.len() > 4, "{settings:?}");
+        // The store decides on the kind of workload, and so is a value of the chart's own.
+        for setting in settings.iter().filter(|setting| *setting != "store") {
+            assert!(known.get(setting).is_some(), "{program}: {setting} is not in values.schema.json");
+        }
+    }
+}
+
+/// The first words of the settings in the README's table of a program.
+fn sections_of_settings(readme: &str, program: &str) -> BTreeSet<String> {
+    let heading = format!("### {program}");
+    let section = readme.lines().skip_while(|line| *line != heading).skip(1);
+    let rows = section.take_while(|line| !line.starts_with('#')).filter(|line| line.starts_with("| `"));
+    let names = rows.flat_map(|row| row.split('|').nth(1).unwrap_or_default().split('`').skip(1).step_by(2));
+    let first = names.filter_map(|name| name.split(['.', '[']).next());
+    first.filter(|name| !name.is_empty()).map(str::to_owned).collect()
+}
+
+#[test]
 fn the_dashboard_asks_for_metrics_that_exist() {
     let root = Workspace::find().root().to_owned();
     let dashboard = fs::read_to_string(root.join(super::CHART).join("dashboards/podtap.json")).unwrap();
