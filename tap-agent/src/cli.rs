@@ -93,7 +93,7 @@ pub struct Options {
     /// How long to wait at the end until the collector has stored everything. Default: 10s.
     #[arg(long, value_name = "DURATION")]
     pub drain_timeout: Option<String>,
-    /// What is logged, as in RUST_LOG. Default: info.
+    /// What is logged, as in RUST_LOG. Default: info, without the client of the Kubernetes API.
     #[arg(long, value_name = "FILTER", env = "PODTAP_LOG")]
     pub log: Option<String>,
     /// text or json. Default: text.

@@ -21,6 +21,8 @@ pub use raw::{
 /// Where a collector listens unless told otherwise.
 pub const DEFAULT_COLLECTOR: &str = "http://127.0.0.1:7070";
 const DEFAULT_ADMIN: &str = "127.0.0.1:7072";
+/// kube tells every failed request as an error; the watches say what matters of it, once.
+const DEFAULT_LOG_FILTER: &str = "info,kube_client=off,kube_runtime=off";
 const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
 const KIB: u64 = 1 << 10;
@@ -280,7 +282,7 @@ fn admin_address(listen: &str) -> Result<Option<SocketAddr>, String> {
 fn log_config(log: LogSettings, errors: &mut Errors) -> LogConfig {
     let LogSettings { filter, format } = log;
     LogConfig {
-        filter: filter.unwrap_or_else(|| "info".to_owned()),
+        filter: filter.unwrap_or_else(|| DEFAULT_LOG_FILTER.to_owned()),
         format: errors.check(
             "log.format",
             format.map_or(Ok(LogFormat::Text), |format| {

@@ -285,7 +285,6 @@ mod tests {
     use tap_redact::{Key, Redactor, Settings};
 
     use super::*;
-    use crate::registry::TargetKey;
 
     const SECOND: u64 = NANOS_PER_SECOND;
 

@@ -15,7 +15,6 @@
 mod body;
 mod compile;
 mod plan;
-#[expect(unreachable_pub, reason = "in what kube derives")]
 mod resource;
 mod sample;
 mod schema;

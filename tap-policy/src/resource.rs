@@ -3,14 +3,14 @@
 use std::fmt;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use kube::{CustomResource, KubeSchema};
+use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{schema, status::TapPolicyStatus};
 
 /// What to capture of the pods that a selector names, in the policy's own namespace.
-#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(CustomResource, JsonSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "podtap.dev",
     version = "v1alpha1",
@@ -95,12 +95,8 @@ pub enum Direction {
 }
 
 /// A share of the exchanges, chosen by the hash of a key, so that what shares a key is kept or left out together.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(
-    validation = Rule::new("(self.key == 'header') == has(self.header)")
-        .message("header is required where key is header, and only there")
-)]
 pub struct SampleSpec {
     /// How much is kept, 0 to 100; up to four decimal places count.
     #[schemars(schema_with = "schema::percent")]
@@ -126,12 +122,8 @@ pub enum SampleKey {
 }
 
 /// What is kept of the bodies of requests and responses.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(
-    validation = Rule::new("self.capture == 'upTo' || !has(self.maxBytes)")
-        .message("maxBytes belongs to capture: upTo")
-)]
 pub struct BodySpec {
     /// none: not even their size; metadata: size and coding; upTo: the first maxBytes.
     #[serde(default)]

@@ -1,9 +1,12 @@
 //! The CustomResourceDefinition, and the parts of its schema that Rust's types do not say.
 //!
-//! What a schema can refuse is refused when a policy is applied. The rules that need CEL are in the schema too; servers
-//! before 1.25 leave them out, and [`crate::Policy::compile`] finds the same.
+//! What a schema can refuse is refused when a policy is applied; [`crate::Policy::compile`] finds the same and the rest.
+//! What concerns two fields at once is written with `anyOf` and `not`, which every server checks, and not as rules in
+//! CEL: servers before 1.25 do not know those, and kubectl refuses a definition with them there.
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, JSON, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
+};
 use kube::CustomResourceExt as _;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use tap_expr::MAX_SOURCE_BYTES;
@@ -15,7 +18,66 @@ use crate::{
 
 /// The definition to install.
 pub fn crd() -> CustomResourceDefinition {
-    TapPolicy::crd()
+    let mut definition = TapPolicy::crd();
+    for version in &mut definition.spec.versions {
+        let schema = version.schema.as_mut().and_then(|schema| schema.open_api_v3_schema.as_mut());
+        let Some(schema) = schema else { continue };
+        forbid_null(schema);
+        if let Some(spec) = property(schema, "spec") {
+            relate(spec);
+        }
+    }
+    definition
+}
+
+/// Takes null out of what may be left out: the server does so with a null itself, before 1.25 it refuses an `enum` with
+/// null among its values, and to kubectl a field that may be null has no type to explain.
+fn forbid_null(schema: &mut JSONSchemaProps) {
+    schema.nullable = None;
+    if let Some(values) = &mut schema.enum_ {
+        values.retain(|JSON(value)| !value.is_null());
+    }
+    schema.properties.iter_mut().flat_map(|properties| properties.values_mut()).for_each(forbid_null);
+    if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {
+        forbid_null(items);
+    }
+    if let Some(JSONSchemaPropsOrBool::Schema(properties)) = &mut schema.additional_properties {
+        forbid_null(properties);
+    }
+}
+
+/// Adds what holds between fields.
+fn relate(spec: &mut JSONSchemaProps) {
+    if let Some(body) = property(spec, "body") {
+        // maxBytes belongs to capture: upTo.
+        body.any_of = Some(vec![one_of("capture", &["upTo"]), without("maxBytes")]);
+    }
+    if let Some(sample) = property(spec, "sample") {
+        // header is required where key is header, and only there.
+        let with_header =
+            JSONSchemaProps { required: Some(vec!["header".to_owned()]), ..one_of("key", &["header"]) };
+        let other =
+            JSONSchemaProps { not: without("header").not, ..one_of("key", &["connection", "traceId"]) };
+        sample.any_of = Some(vec![with_header, other]);
+    }
+}
+
+fn property<'a>(schema: &'a mut JSONSchemaProps, name: &str) -> Option<&'a mut JSONSchemaProps> {
+    schema.properties.as_mut()?.get_mut(name)
+}
+
+fn one_of(field: &str, values: &[&str]) -> JSONSchemaProps {
+    let values = values.iter().map(|value| JSON(serde_json::Value::from(*value))).collect();
+    let field_schema = JSONSchemaProps { enum_: Some(values), ..JSONSchemaProps::default() };
+    JSONSchemaProps {
+        properties: Some([(field.to_owned(), field_schema)].into()),
+        ..JSONSchemaProps::default()
+    }
+}
+
+fn without(field: &str) -> JSONSchemaProps {
+    let with = JSONSchemaProps { required: Some(vec![field.to_owned()]), ..JSONSchemaProps::default() };
+    JSONSchemaProps { not: Some(Box::new(with)), ..JSONSchemaProps::default() }
 }
 
 /// The text of the file in which the definition is committed.
@@ -52,7 +114,7 @@ pub(crate) fn labels(_: &mut SchemaGenerator) -> Schema {
 }
 
 pub(crate) fn filter(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({"type": "string", "nullable": true, "maxLength": MAX_SOURCE_BYTES})
+    json_schema!({"type": "string", "maxLength": MAX_SOURCE_BYTES})
 }
 
 pub(crate) fn header(_: &mut SchemaGenerator) -> Schema {
@@ -69,7 +131,7 @@ pub(crate) fn percent(_: &mut SchemaGenerator) -> Schema {
 }
 
 pub(crate) fn collector(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({"type": "string", "nullable": true, "maxLength": 2048, "pattern": "^http://[^/?#]+/?$"})
+    json_schema!({"type": "string", "maxLength": 2048, "pattern": "^http://[^/?#]+/?$"})
 }
 
 pub(crate) fn count(_: &mut SchemaGenerator) -> Schema {

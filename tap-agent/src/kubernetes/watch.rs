@@ -143,7 +143,9 @@ pub(super) async fn watch<K, T, N>(
                 }
                 Err(error) => {
                     outage.go_on(&error);
-                    sleep(outage.pause()).await;
+                    // The server is back, and has only forgotten where this watch was: nothing to wait for.
+                    let pause = if is_gone(&error) { BACKOFF_MIN } else { outage.pause() };
+                    sleep(pause).await;
                     refusals += u32::from(is_refusal(&error));
                     if is_gone(&error) || refusals >= MAX_REFUSALS {
                         break;

@@ -33,6 +33,10 @@ fn the_schema_is_structural_and_explains_itself() {
     walk("", schema, &mut |path, schema| {
         let has_type = schema["type"].is_string() || schema["x-kubernetes-int-or-string"] == true;
         assert!(has_type, "{path} has no type");
+        assert!(schema["nullable"].is_null(), "{path} may be null");
+        let values = schema["enum"].as_array().into_iter().flatten();
+        assert!(values.clone().all(|value| !value.is_null()), "{path} has null among its values");
+        assert!(schema["x-kubernetes-validations"].is_null(), "{path}: old servers' kubectl refuses rules");
         assert!(schema["$ref"].is_null(), "{path} refers to another schema");
         // The API server warns of formats that it does not know.
         if let Some(format) = schema["format"].as_str() {

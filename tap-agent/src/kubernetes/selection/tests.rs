@@ -22,7 +22,7 @@ fn selection() -> Selection {
     selection
 }
 
-fn pod(selection: &mut Selection, namespace: &str, name: &str, labels: serde_json::Value, phase: &str) {
+fn pod(selection: &mut Selection, namespace: &str, name: &str, labels: Value, phase: &str) {
     let object: PodObject = serde_json::from_value(json!({
         "metadata": {"name": name, "namespace": namespace, "uid": format!("uid-{name}"), "labels": labels},
         "spec": {"containers": [{"name": "app"}]}, "status": {"phase": phase},
@@ -32,7 +32,7 @@ fn pod(selection: &mut Selection, namespace: &str, name: &str, labels: serde_jso
     selection.pods.take(Change::Put(record.uid.to_string(), record));
 }
 
-fn policy(selection: &mut Selection, name: &str, generation: i64, spec: serde_json::Value) {
+fn policy(selection: &mut Selection, name: &str, generation: i64, spec: Value) {
     let metadata = ObjectMeta {
         name: Some(name.to_owned()),
         namespace: Some("shop".to_owned()),
@@ -65,7 +65,7 @@ fn put(selection: &mut Selection) -> Wanted {
     }
 }
 
-fn cart() -> serde_json::Value {
+fn cart() -> Value {
     json!({"selector": {"matchLabels": {"app": "cart"}}})
 }
 
