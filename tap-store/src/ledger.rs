@@ -6,6 +6,8 @@
 //! What the table holds is counted in the data files. They never change, so each is counted once and the
 //! counts are kept with the view.
 
+mod recent;
+
 use std::{collections::HashMap, sync::Arc};
 
 use deltalake::arrow::{
@@ -16,6 +18,8 @@ use futures::{StreamExt, TryStreamExt, stream};
 use object_store::{ObjectStoreExt, path::Path};
 use prost::Message;
 use tap_proto::v1::{AgentLedger, Amount, Ledger};
+
+pub use recent::RecentLedgers;
 
 use crate::{AgentEpoch, Cause, Store, StoreError, open_file::OpenFile, view::DataFile};
 
@@ -38,7 +42,7 @@ pub(crate) type Newest = HashMap<AgentEpoch, Arc<tokio::sync::Mutex<Option<(i64,
 
 pub(crate) async fn put(store: &Store, ledger: &Ledger) -> Result<(), StoreError> {
     let agent = AgentEpoch { agent: ledger.agent.clone(), epoch: ledger.epoch };
-    let path = Path::from_iter([FOLDER, &agent.agent, &format!("{}.binpb", agent.epoch)]);
+    let path = path_of(&agent);
     let taken = ledger.time.as_ref().map_or((0, 0), |time| (time.seconds, time.nanos));
 
     let newest = Arc::clone(store.newest_ledgers().entry(agent).or_default());
@@ -54,6 +58,10 @@ pub(crate) async fn put(store: &Store, ledger: &Ledger) -> Result<(), StoreError
     })?;
     *newest = Some(taken);
     Ok(())
+}
+
+fn path_of(agent: &AgentEpoch) -> Path {
+    Path::from_iter([FOLDER, &agent.agent, &format!("{}.binpb", agent.epoch)])
 }
 
 pub(crate) async fn all(store: &Store) -> Result<Vec<AgentLedger>, StoreError> {

@@ -44,6 +44,7 @@ use tokio::sync::watch;
 use url::Url;
 
 pub use error::{Cause, StoreError};
+pub use ledger::RecentLedgers;
 
 use crate::{location::Location, log::Follower, view::View};
 

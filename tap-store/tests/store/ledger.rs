@@ -1,7 +1,10 @@
 //! The agents' ledgers, and what the table holds of each agent.
 
+use std::{collections::HashSet, time::Duration};
+
 use prost_types::Timestamp;
 use tap_proto::v1::{Amount, Ledger, TargetLedger};
+use tap_store::RecentLedgers;
 
 use crate::sample::{agent, batch, store, url};
 
@@ -55,4 +58,40 @@ async fn ledgers_come_with_what_the_table_holds() {
         let (silent, in_table) = of("silent");
         assert_eq!((silent.epoch, silent.time, in_table.exchanges), (3, None, 1));
     }
+}
+
+#[tokio::test]
+async fn ledgers_that_were_put_lately_are_read_by_other_collectors() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, other) = (store(&folder).await, store(&folder).await);
+    store.put_ledger(&ledger("own", 1, 5)).await.unwrap();
+    store.put_ledger(&ledger("a/b c", 2, 5)).await.unwrap();
+    store.put_ledger(&ledger("third", 3, 5)).await.unwrap();
+
+    let mut recent = RecentLedgers::new(other);
+    let own = HashSet::from([agent("own", 1)]);
+    let seconds = |recent: &RecentLedgers| {
+        let mut found: Vec<_> =
+            recent.iter().map(|(ledger, _)| (ledger.agent.clone(), ledger.time.unwrap().seconds)).collect();
+        found.sort();
+        found
+    };
+    let hour = Duration::from_secs(3_600);
+    recent.refresh(hour, &own).await.unwrap();
+    assert_eq!(seconds(&recent), [("a/b c".to_owned(), 5), ("third".to_owned(), 5)]);
+    let unchanged = recent.iter().find(|(ledger, _)| ledger.agent == "third").unwrap().0;
+
+    store.put_ledger(&ledger("a/b c", 2, 7)).await.unwrap();
+    recent.refresh(hour, &own).await.unwrap();
+    assert_eq!(seconds(&recent), [("a/b c".to_owned(), 7), ("third".to_owned(), 5)]);
+    // What did not change is not read again.
+    let still = recent.iter().find(|(ledger, _)| ledger.agent == "third").unwrap().0;
+    assert!(std::sync::Arc::ptr_eq(&unchanged, &still));
+
+    // What was put long ago is of an agent that is gone.
+    let third =
+        std::fs::File::options().write(true).open(folder.path().join("ledger/third/3.binpb")).unwrap();
+    third.set_modified(std::time::SystemTime::now() - 2 * hour).unwrap();
+    recent.refresh(hour, &own).await.unwrap();
+    assert_eq!(seconds(&recent), [("a/b c".to_owned(), 7)]);
 }
