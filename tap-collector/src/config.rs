@@ -15,7 +15,8 @@ use crate::replays::AllowedTarget;
 mod values;
 
 use values::{
-    MIB, parse_address, parse_interval, parse_log_filter, parse_size_within, parse_store, text_or_number,
+    MIB, parse_address, parse_interval, parse_kubernetes_name, parse_log_filter, parse_size_within,
+    parse_store, text_or_number,
 };
 
 /// Loopback: the data port has no authentication. In a cluster, where the network is somebody's policy, set
@@ -27,6 +28,7 @@ const DEFAULT_COMMIT_INTERVAL: &str = "1s";
 /// Large enough that a commit's fixed cost is small beside it, small enough to hold twice in memory.
 const DEFAULT_COMMIT_BYTES: &str = "16MiB";
 const DEFAULT_QUEUE_BYTES: &str = "64MiB";
+const DEFAULT_LEASE: &str = "podtap-collector";
 const COMMIT_BYTES_RANGE: std::ops::RangeInclusive<u64> = MIB..=1024 * MIB;
 const QUEUE_BYTES_LIMIT: u64 = 16 * 1024 * MIB;
 
@@ -70,6 +72,18 @@ pub struct Settings {
     #[arg(long, value_name = "URL")]
     pub allow_replay_target: Vec<String>,
 
+    /// In a cluster: name the peers of exchanges, and write the statuses of TapPolicies
+    #[arg(long)]
+    pub kubernetes: bool,
+
+    /// Where the Lease is by which replicas choose who writes [default: the namespace of the service account]
+    #[arg(long, value_name = "NAMESPACE")]
+    pub kubernetes_namespace: Option<String>,
+
+    /// Its name, the same for all replicas [default: podtap-collector]
+    #[arg(long, value_name = "NAME")]
+    pub kubernetes_lease: Option<String>,
+
     /// What is logged: a level, or a filter as `warn,tap_collector=debug` [default: info]
     #[arg(long, value_name = "FILTER")]
     pub log: Option<String>,
@@ -89,6 +103,7 @@ struct FileSettings {
     commit: CommitSection,
     queue: QueueSection,
     replay: ReplaySection,
+    kubernetes: KubernetesSection,
     log: LogSection,
 }
 
@@ -121,6 +136,14 @@ struct ReplaySection {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+struct KubernetesSection {
+    enabled: bool,
+    namespace: Option<String>,
+    lease: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 struct LogSection {
     filter: Option<String>,
     format: Option<String>,
@@ -136,8 +159,17 @@ pub struct Config {
     pub commit_bytes: usize,
     pub queue_bytes: usize,
     pub allow_replay_targets: Vec<AllowedTarget>,
+    /// Absent outside a cluster.
+    pub kubernetes: Option<KubernetesConfig>,
     pub log_filter: String,
     pub log_format: LogFormat,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KubernetesConfig {
+    /// Of the lease; absent for that of the service account.
+    pub namespace: Option<String>,
+    pub lease: String,
 }
 
 /// One setting that can't be used, by name.
@@ -163,7 +195,7 @@ impl Settings {
 
     /// These settings, and where one is not set, that of `file`.
     fn over(self, file: FileSettings) -> Self {
-        let FileSettings { listen, admin, store, commit, queue, replay, log } = file;
+        let FileSettings { listen, admin, store, commit, queue, replay, kubernetes, log } = file;
         Self {
             config: self.config,
             listen: self.listen.or(listen),
@@ -177,6 +209,9 @@ impl Settings {
             } else {
                 self.allow_replay_target
             },
+            kubernetes: self.kubernetes || kubernetes.enabled,
+            kubernetes_namespace: self.kubernetes_namespace.or(kubernetes.namespace),
+            kubernetes_lease: self.kubernetes_lease.or(kubernetes.lease),
             log: self.log.or(log.filter),
             log_format: self.log_format.or(log.format),
         }
@@ -192,6 +227,9 @@ impl Settings {
             commit_bytes,
             queue_bytes,
             allow_replay_target,
+            kubernetes,
+            kubernetes_namespace,
+            kubernetes_lease,
             log,
             log_format,
         } = self;
@@ -213,6 +251,11 @@ impl Settings {
         for target in allow_replay_target {
             allow_replay_targets.extend(errors.take("replay.allow_targets", Some(target), "", str::parse));
         }
+        let namespace = kubernetes_namespace.and_then(|namespace| {
+            errors.take("kubernetes.namespace", Some(namespace), "", parse_kubernetes_name)
+        });
+        let lease = errors.take("kubernetes.lease", kubernetes_lease, DEFAULT_LEASE, parse_kubernetes_name);
+        let kubernetes = lease.filter(|_| kubernetes).map(|lease| KubernetesConfig { namespace, lease });
         let log_filter = errors.take("log.filter", log, "info", parse_log_filter);
         let log_format = errors.take("log.format", log_format, "text", |text| {
             text.parse::<LogFormat>().map_err(|error| error.to_string())
@@ -227,6 +270,7 @@ impl Settings {
                 commit_bytes: commit_bytes?,
                 queue_bytes: queue_bytes?,
                 allow_replay_targets,
+                kubernetes,
                 log_filter: log_filter?,
                 log_format: log_format?,
             })
@@ -249,6 +293,7 @@ impl fmt::Display for Config {
             commit_bytes,
             queue_bytes,
             allow_replay_targets,
+            kubernetes,
             log_filter,
             log_format,
         } = self;
@@ -263,9 +308,15 @@ impl fmt::Display for Config {
             f,
             "listen={listen} admin.listen={admin_listen} store={store} \
              commit.interval={commit_interval:?} commit.bytes={commit_bytes} queue.bytes={queue_bytes} \
-             replay.allow_targets=[{targets}] log.filter={log_filter} log.format={log_format}",
+             replay.allow_targets=[{targets}] kubernetes.enabled={enabled}",
             targets = allow_replay_targets.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
-        )
+            enabled = kubernetes.is_some(),
+        )?;
+        if let Some(KubernetesConfig { namespace, lease }) = kubernetes {
+            let namespace = namespace.as_deref().unwrap_or_default();
+            write!(f, " kubernetes.namespace={namespace} kubernetes.lease={lease}")?;
+        }
+        write!(f, " log.filter={log_filter} log.format={log_format}")
     }
 }
 
@@ -347,6 +398,8 @@ mod tests {
             "--commit-bytes=1",
             "--queue-bytes=2XB",
             "--allow-replay-target=staging",
+            "--kubernetes-namespace=Not-A-Name",
+            "--kubernetes-lease=",
             "--log=a=b=c",
             "--log-format=xml",
         ])
@@ -363,10 +416,29 @@ mod tests {
                 "commit.bytes",
                 "queue.bytes",
                 "replay.allow_targets",
+                "kubernetes.namespace",
+                "kubernetes.lease",
                 "log.filter",
                 "log.format"
             ]
         );
+    }
+
+    #[test]
+    fn a_cluster_is_used_only_where_it_is_asked_for() {
+        let config = |arguments: &[&str]| settings(arguments).validate().unwrap();
+        assert_eq!(config(&[]).kubernetes, None);
+        assert_eq!(config(&["--kubernetes-namespace=podtap-system"]).kubernetes, None);
+        let defaults = KubernetesConfig { namespace: None, lease: "podtap-collector".to_owned() };
+        assert_eq!(config(&["--kubernetes"]).kubernetes, Some(defaults));
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), "kubernetes: {enabled: true, namespace: podtap-system, lease: a}\n").unwrap();
+        let path = file.path().to_str().unwrap();
+        let from_file = config(&["--config", path, "--kubernetes-lease=b"]);
+        let expected =
+            KubernetesConfig { namespace: Some("podtap-system".to_owned()), lease: "b".to_owned() };
+        assert_eq!(from_file.kubernetes.as_ref(), Some(&expected));
+        assert!(from_file.to_string().contains("kubernetes.namespace=podtap-system kubernetes.lease=b"));
     }
 
     #[test]

@@ -10,6 +10,7 @@
 //! - There is one committer, so that all streams share each commit, and one commit at a time.
 //! - Of one agent's epoch only the newest stream is served. It can send again what the older one left in the
 //!   queue: the committer leaves out what it has already, the store what the table has already.
+//! - In a cluster the ends of its connections are named before a batch is queued, from memory: nothing is waited for.
 //! - A batch is acknowledged after the commit that holds it, never earlier.
 
 mod check;
@@ -30,7 +31,7 @@ use tonic::{Request, Response, Status, Streaming};
 pub(crate) use committer::Committer;
 pub(crate) use queue::queue;
 
-use crate::{ledgers::Ledgers, metrics::Metrics, store_gate::StoreGate};
+use crate::{kubernetes::peers::Peers, ledgers::Ledgers, metrics::Metrics, store_gate::StoreGate};
 use epoch::Epochs;
 use queue::QueueSender;
 
@@ -53,6 +54,7 @@ struct Shared {
     gate: Arc<StoreGate>,
     ledgers: Arc<Ledgers>,
     queue: QueueSender,
+    peers: Option<Arc<Peers>>,
     epochs: Epochs,
     streams: Arc<Semaphore>,
     metrics: Metrics,
@@ -65,13 +67,26 @@ impl Ingest {
         gate: Arc<StoreGate>,
         ledgers: Arc<Ledgers>,
         queue: QueueSender,
+        peers: Option<Arc<Peers>>,
         metrics: Metrics,
         tasks: TaskTracker,
         shutdown: CancellationToken,
     ) -> Self {
         let streams = Arc::new(Semaphore::new(MAX_STREAMS));
         let epochs = Epochs::default();
-        Self { shared: Arc::new(Shared { gate, ledgers, queue, epochs, streams, metrics, tasks, shutdown }) }
+        Self {
+            shared: Arc::new(Shared {
+                gate,
+                ledgers,
+                queue,
+                peers,
+                epochs,
+                streams,
+                metrics,
+                tasks,
+                shutdown,
+            }),
+        }
     }
 }
 

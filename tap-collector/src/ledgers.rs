@@ -4,12 +4,12 @@
 //! the streams: an agent's entry goes once its stream has ended and its last ledger is written.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use futures::{StreamExt as _, stream};
@@ -39,6 +39,8 @@ pub(crate) struct Ledgers {
     newest: Mutex<HashMap<AgentEpoch, Entry>>,
     /// A stream ended: its last ledger should not wait.
     ended: Notify,
+    /// An agent reports something else of the policies than before.
+    reports: Notify,
     /// The last write failed; the log has said so.
     failing: AtomicBool,
 }
@@ -51,6 +53,8 @@ struct Entry {
     received: u64,
     written: u64,
     streams: usize,
+    /// When the newest came.
+    heard: SystemTime,
 }
 
 /// A stream's access to the ledger of its epoch.
@@ -75,6 +79,7 @@ impl Ledgers {
             metrics,
             newest: Mutex::default(),
             ended: Notify::new(),
+            reports: Notify::new(),
             failing: AtomicBool::new(false),
         }
     }
@@ -83,10 +88,42 @@ impl Ledgers {
         self.with(|newest| {
             newest
                 .entry(id.clone())
-                .or_insert(Entry { ledger: None, received: 0, written: 0, streams: 0 })
+                .or_insert(Entry {
+                    ledger: None,
+                    received: 0,
+                    written: 0,
+                    streams: 0,
+                    heard: SystemTime::UNIX_EPOCH,
+                })
                 .streams += 1;
         });
         OpenLedger { ledgers: Arc::clone(self), id }
+    }
+
+    /// Hands over the newest ledgers, each with the time when it came; that of an agent that is connected is of now.
+    pub(crate) fn with_newest<T>(
+        &self,
+        f: impl FnOnce(&mut dyn Iterator<Item = (&Ledger, SystemTime)>) -> T,
+    ) -> T {
+        let now = SystemTime::now();
+        self.with(|newest| {
+            f(&mut newest.values().filter_map(|entry| {
+                let at = if entry.streams > 0 { now } else { entry.heard };
+                Some((entry.ledger.as_ref()?, at))
+            }))
+        })
+    }
+
+    /// The epochs whose newest ledger is here.
+    pub(crate) fn connected(&self) -> HashSet<AgentEpoch> {
+        self.with(|newest| {
+            newest.iter().filter(|(_, entry)| entry.streams > 0).map(|(id, _)| id.clone()).collect()
+        })
+    }
+
+    /// Returns when an agent reports something else of the policies than before.
+    pub(crate) async fn reports_changed(&self) {
+        self.reports.notified().await;
     }
 
     /// Writes what changed, every few seconds, until `shutdown`.
@@ -163,8 +200,15 @@ impl OpenLedger {
         ledger.epoch = self.id.epoch;
         self.ledgers.with(|newest| {
             if let Some(entry) = newest.get_mut(&self.id) {
+                let before = entry.ledger.as_ref();
+                let is_news = before.is_none_or(|before| before.policies != ledger.policies)
+                    || before.is_some_and(|before| before.r#final != ledger.r#final);
                 entry.ledger = Some(ledger);
                 entry.received += 1;
+                entry.heard = SystemTime::now();
+                if is_news {
+                    self.ledgers.reports.notify_one();
+                }
             }
         });
     }

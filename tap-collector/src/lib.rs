@@ -7,6 +7,7 @@
 //! - [`config`]: raw settings, validated once.
 //! - `ingest`: streams of batches, one queue bounded in bytes, one committer, acknowledgements when durable.
 //! - `captures`, `ledgers`, `replays`: the query side.
+//! - `kubernetes`: in a cluster, the names of peers and the statuses of TapPolicies.
 //! - `store_gate`: a store that can't be reached is a state, not a crash.
 //! - `metrics`: the list of the collector's metrics. The admin routes are those of `tap_admin`.
 //!
@@ -18,6 +19,7 @@ mod backoff;
 mod captures;
 pub mod config;
 mod ingest;
+mod kubernetes;
 mod ledgers;
 mod metrics;
 mod replays;

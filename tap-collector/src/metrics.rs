@@ -16,6 +16,13 @@
 //! | `podtap_collector_tails`                            | Tail streams that are open                        |
 //! | `podtap_collector_replays_running`                  | replays that run                                  |
 //! | `podtap_collector_replays_total{state}`             | replays that ended: `finished`, `stopped`, `failed` |
+//! | `podtap_collector_peers_total{result}`              | peers of exchanges: `resolved`, `ambiguous`, `unknown` |
+//! | `podtap_collector_peer_addresses`                   | addresses of pods, services, nodes that are known |
+//! | `podtap_collector_peer_addresses_refused`           | of them not taken, because of a cap               |
+//! | `podtap_collector_watch_up{kind}`                   | 1 while the API server answers the watch          |
+//! | `podtap_collector_watch_errors_total{kind}`         | watches that broke or could not begin             |
+//! | `podtap_collector_leading`                          | 1 in the replica that writes statuses             |
+//! | `podtap_collector_status_writes_total{result}`      | statuses of TapPolicies: `ok`, `error`            |
 //!
 //! Beside them the `process_*` metrics of `tap_admin`.
 
@@ -46,6 +53,13 @@ pub(crate) struct Metrics {
     pub(crate) tails: Gauge,
     pub(crate) replays_running: Gauge,
     pub(crate) replays: Family<StateLabel, Counter>,
+    peers: Family<ResultLabel, Counter>,
+    pub(crate) peer_addresses: Gauge,
+    pub(crate) peer_addresses_refused: Gauge,
+    watch_up: Family<KindLabel, Gauge>,
+    watch_errors: Family<KindLabel, Counter>,
+    pub(crate) leading: Gauge,
+    status_writes: Family<ResultLabel, Counter>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -56,6 +70,11 @@ pub(crate) struct ResultLabel {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct StateLabel {
     pub(crate) state: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct KindLabel {
+    pub(crate) kind: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -92,6 +111,13 @@ impl Metrics {
             tails: Gauge::default(),
             replays_running: Gauge::default(),
             replays: Family::default(),
+            peers: Family::default(),
+            peer_addresses: Gauge::default(),
+            peer_addresses_refused: Gauge::default(),
+            watch_up: Family::default(),
+            watch_errors: Family::default(),
+            leading: Gauge::default(),
+            status_writes: Family::default(),
         };
         let registry = registry.sub_registry_with_prefix("podtap_collector");
         registry.register("batches", "Batches received, by result", metrics.batches.clone());
@@ -128,7 +154,54 @@ impl Metrics {
         registry.register("tails", "Tail streams that are open", metrics.tails.clone());
         registry.register("replays_running", "Replays that run", metrics.replays_running.clone());
         registry.register("replays", "Replays that ended, by state", metrics.replays.clone());
+        registry.register(
+            "peers",
+            "Peers of exchanges that were looked up, by result",
+            metrics.peers.clone(),
+        );
+        registry.register(
+            "peer_addresses",
+            "Addresses of pods, services and nodes that are known",
+            metrics.peer_addresses.clone(),
+        );
+        registry.register(
+            "peer_addresses_refused",
+            "Addresses that were not taken because of a cap",
+            metrics.peer_addresses_refused.clone(),
+        );
+        registry.register(
+            "watch_up",
+            "1 while the API server answers the watch of this kind",
+            metrics.watch_up.clone(),
+        );
+        registry.register(
+            "watch_errors",
+            "Watches of this kind that broke or could not begin",
+            metrics.watch_errors.clone(),
+        );
+        registry.register("leading", "1 in the replica that writes statuses", metrics.leading.clone());
+        registry.register(
+            "status_writes",
+            "Statuses of TapPolicies that were written, by result",
+            metrics.status_writes.clone(),
+        );
         metrics
+    }
+
+    pub(crate) fn peers(&self, result: &'static str, count: u64) {
+        self.peers.get_or_create(&ResultLabel { result }).inc_by(count);
+    }
+
+    pub(crate) fn watch_up(&self, kind: &'static str, up: bool) {
+        self.watch_up.get_or_create(&KindLabel { kind }).set(i64::from(up));
+    }
+
+    pub(crate) fn watch_error(&self, kind: &'static str) {
+        self.watch_errors.get_or_create(&KindLabel { kind }).inc();
+    }
+
+    pub(crate) fn status_write(&self, result: &'static str) {
+        self.status_writes.get_or_create(&ResultLabel { result }).inc();
     }
 
     pub(crate) fn batch(&self, result: &'static str) {
@@ -176,5 +249,17 @@ impl InBytes {
 impl Drop for InBytes {
     fn drop(&mut self) {
         self.gauge.dec_by(self.bytes);
+    }
+}
+
+#[cfg(test)]
+impl Metrics {
+    /// Registered nowhere.
+    pub(crate) fn unregistered() -> Self {
+        Self::register(&mut Registry::default())
+    }
+
+    pub(crate) fn peers_named(&self, result: &'static str) -> u64 {
+        self.peers.get_or_create(&ResultLabel { result }).get()
     }
 }

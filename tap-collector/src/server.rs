@@ -36,6 +36,7 @@ use crate::{
     Config,
     captures::Captures,
     ingest::{Committer, Ingest, queue},
+    kubernetes::{self, Kubernetes, peers::Peers},
     ledgers::{LedgerQueries, Ledgers},
     metrics::Metrics,
     replays::Replays,
@@ -131,10 +132,23 @@ pub async fn run(
         async move { ledgers.write_until(shutdown).await }
     });
 
+    let peers = config.kubernetes.map(|config| {
+        let peers = Arc::new(Peers::new(metrics.clone()));
+        let kubernetes = Kubernetes {
+            config,
+            peers: Arc::clone(&peers),
+            ledgers: Arc::clone(&ledgers),
+            gate: Arc::clone(&gate),
+            metrics: metrics.clone(),
+        };
+        background.spawn(kubernetes.run(readiness.pending(kubernetes::CONDITION), shutdown.clone()));
+        peers
+    });
     let ingest = Ingest::new(
         Arc::clone(&gate),
         Arc::clone(&ledgers),
         queue_tx,
+        peers,
         metrics.clone(),
         background.clone(),
         shutdown.clone(),

@@ -63,6 +63,21 @@ fn parse_size(text: &str) -> Result<u64, String> {
     number.checked_mul(factor).ok_or_else(|| "is too large".to_owned())
 }
 
+/// A DNS label or subdomain, which names of objects are.
+pub(super) fn parse_kubernetes_name(text: &str) -> Result<String, String> {
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    if text.len() <= 253 && text.split('.').all(is_label) {
+        Ok(text.to_owned())
+    } else {
+        Err("must be a name of Kubernetes: lower-case letters, digits and '-'".to_owned())
+    }
+}
+
 pub(super) fn parse_log_filter(text: &str) -> Result<String, String> {
     if text.trim().is_empty() {
         return Err("must not be empty".to_owned());

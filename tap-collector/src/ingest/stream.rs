@@ -137,6 +137,9 @@ async fn read(
             continue;
         }
         check::stamp(&mut batch, &epoch.id);
+        if let Some(peers) = &shared.peers {
+            peers.name(&mut batch.exchanges);
+        }
         let room = shared.queue.room_for(&batch).await;
         shared.metrics.batch("queued");
         progress.queued.store(batch.sequence, Ordering::Relaxed);

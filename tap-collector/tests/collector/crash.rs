@@ -2,10 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io::{BufRead as _, BufReader},
     net::SocketAddr,
-    path::Path,
-    process::{Child, Command, Stdio},
     sync::{Arc, Mutex},
 };
 
@@ -13,62 +10,20 @@ use tap_proto::v1::{Batch, Exchange};
 use tempfile::tempdir;
 use tokio::task::JoinHandle;
 
-use crate::support::{Agent, exchange, get, search, until};
+use crate::{
+    process::Process,
+    support::{Agent, exchange, get, search, until},
+};
 
 const AGENTS: u64 = 3;
 const KILLS: usize = 4;
 const EXCHANGES_PER_BATCH: usize = 5;
-
-/// A collector in a process of its own.
-struct Process {
-    child: Child,
-    grpc: SocketAddr,
-    admin: SocketAddr,
-}
 
 /// What one agent knows: kept over reconnects, as a spool is.
 #[derive(Debug, Default)]
 struct Spool {
     sent: BTreeMap<u64, Vec<Exchange>>,
     acknowledged: u64,
-}
-
-impl Process {
-    async fn start(store: &Path) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_tap-collector"))
-            .args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
-            .args(["--commit-interval", "10ms", "--log-format", "json", "--store"])
-            .arg(store)
-            .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        // Its first line names the ports; the rest goes on to this test's output.
-        let mut log = BufReader::new(child.stderr.take().unwrap());
-        let mut first = String::new();
-        log.read_line(&mut first).unwrap();
-        let address = |name: &str| {
-            let (_, rest) = first.split_once(&format!("\"{name}\":\"")).expect(&first);
-            rest.split('"').next().unwrap().parse().unwrap()
-        };
-        let (grpc, admin) = (address("grpc"), address("admin"));
-        std::thread::spawn(move || log.lines().map_while(Result::ok).for_each(|line| eprintln!("{line}")));
-        until("ready", async || get(admin, "/ready").await.0 == 200).await;
-        Self { child, grpc, admin }
-    }
-
-    fn kill(mut self) {
-        // SIGKILL.
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 /// Sends until the collector is gone: first what an earlier one did not acknowledge, then new batches. Returns

@@ -7,7 +7,9 @@
 mod admin;
 mod crash;
 mod ingest;
+mod kubernetes;
 mod ledger;
+mod process;
 mod queries;
 mod replay;
 mod shutdown;
