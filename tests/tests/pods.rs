@@ -66,8 +66,8 @@ impl Node {
     /// Makes a pod with one container, as object and as cgroup.
     fn pod(&mut self, namespace: &str, name: &str, app: &str) -> PathBuf {
         let pod = format!(
-            "{{apiVersion: v1, kind: Pod, metadata: {{name: {name}, namespace: {namespace}, labels: {{app: {app}}}}}, \
-             spec: {{nodeName: {NODE}, automountServiceAccountToken: false, containers: [{{name: app, image: none}}]}}}}"
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, namespace: {namespace}, labels: {{app: {app}}}}}\n\
+             spec: {{nodeName: {NODE}, automountServiceAccountToken: false, containers: [{{name: app, image: none}}]}}\n"
         );
         self.kubectl.apply(&pod).unwrap();
         let uid = ["--namespace", namespace, "get", "pod", name, "--output", "jsonpath={.metadata.uid}"];
@@ -81,10 +81,7 @@ impl Node {
     }
 
     fn policy(&self, namespace: &str, name: &str, spec: &str) {
-        let policy = format!(
-            "{{apiVersion: podtap.dev/v1alpha1, kind: TapPolicy, metadata: {{name: {name}, namespace: {namespace}}}, spec: {spec}}}"
-        );
-        self.kubectl.apply(&policy).unwrap();
+        self.kubectl.apply(&tap_policy(namespace, name, spec)).unwrap();
     }
 
     /// The value of a metric's line that holds all of these.
@@ -124,6 +121,12 @@ impl Drop for Node {
             let _ = fs::remove_dir(directory);
         }
     }
+}
+
+fn tap_policy(namespace: &str, name: &str, spec: &str) -> String {
+    format!(
+        "apiVersion: podtap.dev/v1alpha1\nkind: TapPolicy\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec: {spec}\n"
+    )
 }
 
 /// Runs a server and its client in a container, to their end.
@@ -219,7 +222,7 @@ fn a_policy_that_is_not_valid_taps_nothing_and_the_others_go_on() {
     node.policy("shop", "right", "{selector: {}}");
     node.until("the valid one", |node| node.is_tapped("shop/cart-1"));
     assert!(!node.is_tapped("bank/safe-1"));
-    assert!(node.agent.log().contains("line 1, column 7"), "{}", node.agent.log());
+    assert!(node.agent.log().contains("line 1, column 9"), "{}", node.agent.log());
 
     // What a schema can tell is refused when it is applied.
     for spec in [
@@ -230,9 +233,7 @@ fn a_policy_that_is_not_valid_taps_nothing_and_the_others_go_on() {
         "{selector: {}, body: {capture: none, maxBytes: 1KiB}}",
         "{selector: {}, direction: sideways}",
     ] {
-        let policy = format!(
-            "{{apiVersion: podtap.dev/v1alpha1, kind: TapPolicy, metadata: {{name: t, namespace: shop}}, spec: {spec}}}"
-        );
+        let policy = tap_policy("shop", "t", spec);
         assert!(node.kubectl.finish(&["apply", "--dry-run=server", "-f", "-"], &policy).is_err(), "{spec}");
     }
 }
