@@ -7,7 +7,7 @@ use std::{collections::HashSet, fmt, fs, net::SocketAddr, path::PathBuf, sync::A
 
 use tap_admin::LogFormat;
 use tap_flow::Limits;
-use tap_redact::{Key, MIN_KEY_BYTES, Redactor, SettingsErrors};
+use tap_redact::{Key, Keyring, MIN_KEY_BYTES, Redactor, SettingsErrors};
 use tonic::transport::Endpoint;
 
 use crate::capture::{MAX_PORTS, MAX_RING_BYTES, MAX_RINGS, MAX_SEGMENT_CAP, MIN_RING_BYTES};
@@ -64,7 +64,7 @@ pub struct Redaction {
     pub settings: tap_redact::Settings,
     pub key_file: Option<PathBuf>,
     pub redactor: Arc<Redactor>,
-    key: Key,
+    keys: Keyring,
 }
 
 /// The collector's address.
@@ -179,19 +179,14 @@ impl Redaction {
         &self,
         others: impl Iterator<Item = &'a tap_redact::Settings>,
     ) -> Result<Arc<Redactor>, SettingsErrors> {
-        let mut settings = self.settings.clone();
-        for tap_redact::Settings { headers, query, fields, .. } in others {
-            settings.headers.extend(headers.iter().cloned());
-            settings.query.extend(query.iter().cloned());
-            settings.fields.extend(fields.iter().cloned());
-        }
-        Redactor::new(&settings, self.key.clone()).map(Arc::new)
+        let all: Vec<&tap_redact::Settings> = std::iter::once(&self.settings).chain(others).collect();
+        Redactor::strictest(&all, self.keys.clone()).map(Arc::new)
     }
 }
 
 impl fmt::Debug for Redaction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { settings, key_file, redactor: _, key: _ } = self;
+        let Self { settings, key_file, redactor: _, keys: _ } = self;
         f.debug_struct("Redaction").field("settings", settings).field("key_file", key_file).finish()
     }
 }
@@ -344,20 +339,22 @@ fn limits_of(limits: &LimitSettings, rings: usize, errors: &mut Errors) -> Limit
 /// `None` where something is wrong.
 fn redaction_config(redaction: RedactionSettings, errors: &mut Errors) -> Option<Redaction> {
     let (key_file, settings) = redaction.into_parts();
-    let key = match &key_file {
+    let keys = match &key_file {
         Some(path) => fs::read(path)
             .map_err(|error| error.to_string())
-            .and_then(|content| Key::parse(&content).map_err(|error| error.to_string()))
+            .and_then(|content| Keyring::parse(&content).map_err(|error| error.to_string()))
             .map_err(|problem| format!("{}: {problem}", path.display())),
-        None => Key::new(&rand::random::<[u8; 32]>()).map_err(|error| error.to_string()),
+        None => Key::new(&rand::random::<[u8; 32]>()).map(Keyring::from).map_err(|error| error.to_string()),
     };
-    let key = key.map_err(|problem| errors.add("redaction.key_file", problem)).ok();
+    let keys = keys.map_err(|problem| errors.add("redaction.key_file", problem)).ok();
     // With any key: what is wrong with the rules is told beside what is wrong with the key.
-    let any_key = Key::new(&[0; MIN_KEY_BYTES]).ok();
-    let is_known = key.is_some();
-    let key = key.or(any_key)?;
-    match Redactor::new(&settings, key.clone()) {
-        Ok(redactor) => is_known.then(|| Redaction { settings, key_file, redactor: Arc::new(redactor), key }),
+    let any_keys = Key::new(&[0; MIN_KEY_BYTES]).map(Keyring::from).ok();
+    let is_known = keys.is_some();
+    let keys = keys.or(any_keys)?;
+    match Redactor::new(&settings, keys.clone()) {
+        Ok(redactor) => {
+            is_known.then(|| Redaction { settings, key_file, redactor: Arc::new(redactor), keys })
+        }
         Err(SettingsErrors(problems)) => {
             problems.iter().for_each(|problem| errors.0.push(format!("redaction.{problem}")));
             None

@@ -3,12 +3,11 @@
 //! Takes [`Redacted`] and nothing else, so that what leaves the node has passed redaction; nothing in this
 //! crate makes a [`v1::Exchange`] in another way.
 
-use std::{borrow::Cow, net::SocketAddr};
+use std::net::SocketAddr;
 
-use percent_encoding::{CONTROLS, percent_encode};
 use prost_types::{Duration, Timestamp};
 use sha2::{Digest, Sha256};
-use tap_flow::{Body, Completeness, Exchange, Headers, Request, Response, Role};
+use tap_flow::{Body, Completeness, Exchange, Headers, Request, RequestTarget, Response, Role};
 use tap_proto::v1;
 use tap_redact::{DropReason, Redacted, Redaction};
 
@@ -146,19 +145,15 @@ fn endpoint(address: SocketAddr) -> v1::Endpoint {
 }
 
 fn request_message(request: Request, dropped: Option<DropReason>) -> v1::Request {
-    let Request { method, target, version, headers, body, trailers, completeness, span: _ } = request;
-    let target = target_text(&target);
-    let parts = split_target(&method, &target);
-    let host = match parts.host {
-        Some(host) => host.to_ascii_lowercase(),
-        None => headers.get("host").map_or_else(String::new, |host| lossy(host).to_ascii_lowercase()),
-    };
+    let RequestTarget { scheme, host, path, query } = request.parts();
+    let (path, query) = (path.into_owned(), query.into_owned());
+    let Request { method, target: _, version, headers, body, trailers, completeness, span: _ } = request;
     v1::Request {
         method: lossy(&method),
-        scheme: parts.scheme.to_ascii_lowercase(),
+        scheme,
         host,
-        path: parts.path.to_owned(),
-        query: parts.query.to_owned(),
+        path,
+        query,
         version: version.as_str().to_owned(),
         headers: header_messages(headers),
         body: body_message(body, dropped),
@@ -179,48 +174,6 @@ fn response_message(response: Response, dropped: Option<DropReason>) -> v1::Resp
         trailers: header_messages(trailers),
         completeness: Some(completeness_message(completeness)),
         interim_statuses: interim.into_iter().map(u32::from).collect(),
-    }
-}
-
-/// A request target taken apart. What it leaves out is not in the target.
-#[derive(Debug, PartialEq, Eq)]
-struct TargetParts<'a> {
-    scheme: &'a str,
-    host: Option<&'a str>,
-    path: &'a str,
-    query: &'a str,
-}
-
-/// RFC 9112, section 3.2: origin-form, absolute-form, authority-form (CONNECT) and asterisk-form.
-fn split_target<'a>(method: &[u8], target: &'a str) -> TargetParts<'a> {
-    if method == b"CONNECT" {
-        return TargetParts { scheme: "http", host: Some(target), path: target, query: "" };
-    }
-    let (scheme, host, rest) = match target.split_once("://") {
-        // In origin-form "://" can only be part of the path or query.
-        Some((scheme, rest)) if !target.starts_with('/') && is_http(scheme) => {
-            let end = rest.find(['/', '?']).unwrap_or(rest.len());
-            let (authority, rest) = rest.split_at(end);
-            let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-            (scheme, Some(host), rest)
-        }
-        _ => ("http", None, target),
-    };
-    let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
-    // RFC 9112, section 3.2.2: an empty path in absolute-form means "/".
-    let path = if path.is_empty() && host.is_some() { "/" } else { path };
-    TargetParts { scheme, host, path, query }
-}
-
-fn is_http(scheme: &str) -> bool {
-    scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https")
-}
-
-/// The target as text. Bytes that are not UTF-8 are percent-encoded, which means the same to a server.
-fn target_text(target: &[u8]) -> Cow<'_, str> {
-    match std::str::from_utf8(target) {
-        Ok(text) => Cow::Borrowed(text),
-        Err(_) => percent_encode(target, CONTROLS).into(),
     }
 }
 
@@ -461,29 +414,6 @@ mod tests {
         let message = export(secret);
         assert!(message.redactions.iter().any(|redaction| redaction.rule == "header.authorization"));
         assert!(!message.request.unwrap().headers[0].value.contains("abcdef0123456789"));
-    }
-
-    #[test]
-    fn targets_are_taken_apart() {
-        let parts = |method: &str, target| {
-            let TargetParts { scheme, host, path, query } = split_target(method.as_bytes(), target);
-            (scheme, host, path, query)
-        };
-        assert_eq!(parts("GET", "/"), ("http", None, "/", ""));
-        assert_eq!(parts("GET", "/a?"), ("http", None, "/a", ""));
-        assert_eq!(parts("GET", "/go?to=http://x/y"), ("http", None, "/go", "to=http://x/y"));
-        assert_eq!(parts("GET", "http://Host:1/a?b"), ("http", Some("Host:1"), "/a", "b"));
-        assert_eq!(parts("GET", "HTTPS://u:p@host"), ("HTTPS", Some("host"), "/", ""));
-        assert_eq!(parts("GET", "http://host?q"), ("http", Some("host"), "/", "q"));
-        assert_eq!(parts("OPTIONS", "*"), ("http", None, "*", ""));
-        assert_eq!(parts("CONNECT", "host:443"), ("http", Some("host:443"), "host:443", ""));
-        assert_eq!(parts("GET", "ftp://host/"), ("http", None, "ftp://host/", ""));
-    }
-
-    #[test]
-    fn bytes_that_are_not_utf8_are_percent_encoded_in_targets() {
-        assert_eq!(target_text(b"/caf\xe9"), "/caf%E9");
-        assert_eq!(target_text("/caf\u{e9}".as_bytes()), "/caf\u{e9}");
     }
 
     #[test]

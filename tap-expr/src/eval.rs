@@ -3,15 +3,13 @@
 
 use std::{borrow::Cow, cmp::Ordering};
 
-use tap_proto::v1::Exchange;
-
 use crate::{
     functions,
     node::{Arithmetic, Constant, Loop, Node},
     predicate::Operator,
     schema::Attribute,
     time,
-    view::{self, Map},
+    view::{self, Map, View},
 };
 
 /// Work on one exchange: a step is one node, or one [`STEP_BYTES`] of text that is searched or copied.
@@ -45,7 +43,7 @@ pub(crate) enum Value<'a> {
 type Evaluated<'a> = Result<Value<'a>, Unknown>;
 
 /// Whether the condition is true of the exchange.
-pub(crate) fn is_met(condition: &Node, exchange: &Exchange) -> bool {
+pub(crate) fn is_met(condition: &Node, exchange: &dyn View) -> bool {
     let mut evaluator = Evaluator { exchange, steps: MAX_STEPS, variables: Vec::new() };
     let met = evaluator.truth(condition) == Ok(true);
     // Where the work was cut off, an `||` may have become true without the side that was cut.
@@ -53,7 +51,7 @@ pub(crate) fn is_met(condition: &Node, exchange: &Exchange) -> bool {
 }
 
 struct Evaluator<'a> {
-    exchange: &'a Exchange,
+    exchange: &'a dyn View,
     /// Left of [`MAX_STEPS`]; everything is unknown once they are used up.
     steps: u32,
     /// Of the macros around, outermost first.

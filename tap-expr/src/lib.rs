@@ -24,8 +24,7 @@ mod time;
 mod view;
 
 pub use predicate::{Field, Operator, Predicate, Value};
-
-use tap_proto::v1::Exchange;
+pub use view::{BodyView, Fields, MessageView, Part, PeerNames, Scalar, Side, View};
 
 use crate::node::Node;
 
@@ -69,10 +68,10 @@ impl Condition {
         Ok(Self { root, predicate, exact })
     }
 
-    /// Whether the exchange meets the condition. A condition that is unknown on it (no such header, no
+    /// Whether the exchange meets the condition: a message of the wire contract, or any other [`View`]. A condition that is unknown on it (no such header, no
     /// response) is not met; neither is one that takes more work than the bound: about a hundred searches
     /// through a body of 64 KiB.
-    pub fn matches(&self, exchange: &Exchange) -> bool {
+    pub fn matches(&self, exchange: &dyn View) -> bool {
         match &self.root {
             Some(node) => eval::is_met(node, exchange),
             None => true,

@@ -1,6 +1,9 @@
 //! The variables of a condition: their names, types, and what of the exchange each reads.
 
-use crate::predicate::Field;
+use crate::{
+    predicate::Field,
+    view::{Part, Side},
+};
 
 /// The type of an expression. Every expression has one before the first exchange is seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,20 +50,6 @@ pub(crate) enum Attribute {
     Trailers(Part),
     Complete(Part),
     Body(Part, BodyField),
-}
-
-/// The message of an exchange.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Part {
-    Request,
-    Response,
-}
-
-/// The end of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Side {
-    Source,
-    Destination,
 }
 
 /// The names of an end that are not columns.

@@ -37,6 +37,7 @@ mod pairing;
 mod reassembly;
 mod segment;
 mod stats;
+mod target;
 
 pub use assembler::Assembler;
 pub use exchange::{
@@ -45,3 +46,4 @@ pub use exchange::{
 pub use limits::{Limits, MAX_HEADER_COUNT};
 pub use segment::{CgroupId, Direction, FlowKey, Segment, TapId, TcpFlags};
 pub use stats::{Failure, FlowStats, Protocol, Reason};
+pub use target::RequestTarget;

@@ -6,17 +6,24 @@ use bytes::Bytes;
 use tap_flow::{Body, Cause, Completeness, Headers};
 
 use crate::{
-    json::{self, JsonScope},
-    key::Key,
-    names::Names,
-    pairs::Scope,
-    record::{Action, Record},
-    settings::OpaqueBodies,
+    json,
+    pairs::{self, Of},
+    policy::{Kind, Site, Verdict},
+    session::Session,
+    settings::UnsureBodies,
+    trail::Trail,
+    value::NESTING,
 };
 
+mod csv;
+mod events;
+pub(crate) mod graphql;
+pub(crate) mod markup;
 mod media;
+mod multipart;
+mod text;
 
-use media::Media;
+use media::{Media, Type};
 
 /// Why a body was dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -31,6 +38,10 @@ pub enum DropReason {
     TooDeep,
     /// Without its beginning, so that what it is can't be told.
     Incomplete,
+    /// Without its end.
+    Truncated,
+    /// A rule says so, or the profile `strict` of a body without a shape.
+    Policy,
 }
 
 impl DropReason {
@@ -42,114 +53,145 @@ impl DropReason {
             Self::Malformed => "malformed",
             Self::TooDeep => "too_deep",
             Self::Incomplete => "incomplete",
+            Self::Truncated => "truncated",
+            Self::Policy => "policy",
         }
     }
 }
 
-/// What a body is redacted with, and where it is.
-pub(crate) struct BodyScope<'r> {
-    pub(crate) key: &'r Key,
-    pub(crate) fields: &'r Names,
-    pub(crate) opaque_bodies: OpaqueBodies,
-    pub(crate) record: &'r mut Record,
-    /// "request.body" or "response.body".
-    pub(crate) place: &'static str,
-}
-
-impl BodyScope<'_> {
-    /// Redacts the body of a message in place; why it was dropped, if it was.
-    pub(crate) fn redact(
-        &mut self,
-        body: &mut Body,
-        headers: &Headers,
-        completeness: &Completeness,
-    ) -> Option<DropReason> {
-        if body.content.is_empty() {
-            // Nothing was kept of it; where that is because it did not decode, say so.
-            return (body.undecoded && body.size > 0).then_some(DropReason::Undecodable);
+/// Redacts the body of a message in place; why it was dropped, if it was. `known` is e.g. "request.body".
+pub(crate) fn redact(
+    body: &mut Body,
+    headers: &Headers,
+    completeness: &Completeness,
+    session: &mut Session<'_>,
+    known: &'static str,
+) -> Option<DropReason> {
+    if body.content.is_empty() {
+        // Nothing was kept of it; where that is because it did not decode, say so.
+        return (body.undecoded && body.size > 0).then_some(DropReason::Undecodable);
+    }
+    let outer = std::mem::take(&mut session.record);
+    let kept = kept(body, headers, completeness, session, known);
+    let inner = std::mem::replace(&mut session.record, outer);
+    match kept {
+        Ok(content) => {
+            body.content = content;
+            session.record.append(inner);
+            None
         }
-        let mut record = Record::default();
-        match self.kept(body, headers, completeness, &mut record) {
-            Ok(content) => {
-                body.content = content;
-                self.record.append(record);
-                None
-            }
-            Err(reason) => {
-                body.content = Bytes::new();
-                self.record.add("body", reason.as_str(), self.place.to_owned(), Action::Drop);
-                Some(reason)
-            }
+        Err(reason) => {
+            body.content = Bytes::new();
+            session.record.add("body", reason.as_str(), known.to_owned(), "drop");
+            Some(reason)
         }
     }
+}
 
-    /// What may pass of the body.
-    fn kept(
-        &self,
-        body: &Body,
-        headers: &Headers,
-        completeness: &Completeness,
-        record: &mut Record,
-    ) -> Result<Bytes, DropReason> {
-        if body.undecoded {
-            return Err(DropReason::Undecodable);
+/// What may pass of the body.
+fn kept(
+    body: &Body,
+    headers: &Headers,
+    completeness: &Completeness,
+    session: &mut Session<'_>,
+    known: &'static str,
+) -> Result<Bytes, DropReason> {
+    match session.body_verdict() {
+        Some(Verdict::Keep) => return Ok(body.content.clone()),
+        Some(Verdict::Replace(_, rule)) => {
+            session.record.add(rule.kind, rule.name, known.to_owned(), "drop");
+            return Err(DropReason::Policy);
         }
-        let (content, truncated) = known_part(body, completeness)?;
-        let media = media::of(headers, &content)?;
-        let media = match media {
-            Media::Opaque => {
-                return match self.opaque_bodies {
-                    OpaqueBodies::Keep => Ok(content),
-                    OpaqueBodies::Drop => Err(DropReason::Opaque),
-                };
-            }
-            media => media,
-        };
-        // A character that was cut in two is not kept; other bytes that are no UTF-8 are not text.
-        let valid = match std::str::from_utf8(&content) {
-            Ok(_) => content.len(),
-            Err(error) if truncated && error.error_len().is_none() => error.valid_up_to(),
-            Err(_) => return Err(DropReason::Malformed),
-        };
-        let content = content.slice(..valid);
-        let redacted = match media {
-            Media::Json => self.json(&content, truncated, record)?,
-            Media::PerhapsJson => match self.json(&content, truncated, record) {
-                Ok(redacted) => redacted,
-                Err(_) => {
-                    *record = Record::default();
-                    return Ok(content);
+        Some(Verdict::Search | Verdict::Shape) | None => {}
+    }
+    if body.undecoded {
+        return Err(DropReason::Undecodable);
+    }
+    let (content, truncated) = known_part(body, completeness)?;
+    if truncated && session.strictest(|policy| policy.truncated) == UnsureBodies::Drop {
+        return Err(DropReason::Truncated);
+    }
+    let trail = Trail::root(known);
+    let kept = match of_type(&media::of(headers, &content)?, &content, truncated, session, &trail, NESTING)? {
+        Cow::Borrowed(part) => content.slice_ref(part),
+        Cow::Owned(redacted) => redacted.into(),
+    };
+    Ok(kept)
+}
+
+/// Redacts content of a type.
+fn of_type<'c>(
+    Type { media, boundary }: &Type,
+    content: &'c [u8],
+    truncated: bool,
+    session: &mut Session<'_>,
+    trail: &Trail<'_>,
+    nesting: u8,
+) -> Result<Cow<'c, [u8]>, DropReason> {
+    if *media == Media::Opaque {
+        return if session.drops_opaque() { Err(DropReason::Opaque) } else { Ok(Cow::Borrowed(content)) };
+    }
+    if *media == Media::Multipart {
+        return multipart::redact(content, boundary, truncated, session, trail, nesting);
+    }
+    let content = valid_text(content, truncated)?;
+    match media {
+        Media::Json => json::redact(content, truncated, session, trail, nesting),
+        Media::PerhapsJson => {
+            let outer = std::mem::take(&mut session.record);
+            let redacted = json::redact(content, truncated, session, trail, nesting);
+            let inner = std::mem::replace(&mut session.record, outer);
+            match redacted {
+                Ok(redacted) => {
+                    session.record.append(inner);
+                    Ok(redacted)
                 }
-            },
-            Media::Form => self.form(&content, truncated, record),
-            Media::Text => return Ok(content),
-            Media::Opaque => return Err(DropReason::Opaque),
-        };
-        Ok(match redacted {
-            Cow::Borrowed(part) => content.slice_ref(part),
-            Cow::Owned(redacted) => redacted.into(),
-        })
+                Err(_) => text::redact(content, truncated, session, trail, nesting),
+            }
+        }
+        Media::Form => Ok(form(content.as_bytes(), truncated, session, trail, nesting)),
+        Media::Markup => markup::redact(content, truncated, session, trail, nesting),
+        Media::Csv => csv::redact(content, truncated, session, trail, nesting),
+        Media::Events => events::redact(content, truncated, session, trail, nesting),
+        Media::GraphQl => {
+            let site = Site::new(Kind::Text, b"", *trail);
+            if truncated || session.verdict(&site) == Verdict::Shape {
+                return Err(if truncated { DropReason::Truncated } else { DropReason::Policy });
+            }
+            let redacted = graphql::redact(content, session, trail);
+            let text = redacted.as_deref().unwrap_or(content);
+            match session.parts(&site, text).or_else(|| redacted.clone()) {
+                Some(redacted) => Ok(Cow::Owned(redacted.into_bytes())),
+                None => Ok(Cow::Borrowed(content.as_bytes())),
+            }
+        }
+        Media::Text => text::redact(content, truncated, session, trail, nesting),
+        Media::Opaque | Media::Multipart => Err(DropReason::Opaque),
     }
+}
 
-    fn json<'c>(
-        &self,
-        content: &'c [u8],
-        truncated: bool,
-        record: &mut Record,
-    ) -> Result<Cow<'c, [u8]>, DropReason> {
-        let mut scope = JsonScope { key: self.key, names: self.fields, record, place: self.place };
-        json::redact(content, truncated, &mut scope)
+/// The content as text. A character that was cut in two is not kept; other bytes that are no UTF-8 are not text.
+fn valid_text(content: &[u8], truncated: bool) -> Result<&str, DropReason> {
+    match std::str::from_utf8(content) {
+        Ok(text) => Ok(text),
+        Err(error) if truncated && error.error_len().is_none() => {
+            std::str::from_utf8(&content[..error.valid_up_to()]).map_err(|_| DropReason::Malformed)
+        }
+        Err(_) => Err(DropReason::Malformed),
     }
+}
 
-    fn form<'c>(&self, content: &'c [u8], truncated: bool, record: &mut Record) -> Cow<'c, [u8]> {
-        // The last pair may have lost its end: half an escape, half a name.
-        let whole = if truncated {
-            content.iter().rposition(|&byte| byte == b'&').unwrap_or(0)
-        } else {
-            content.len()
-        };
-        Scope { key: self.key, names: self.fields, record, place: self.place }.query(&content[..whole])
-    }
+fn form<'c>(
+    content: &'c [u8],
+    truncated: bool,
+    session: &mut Session<'_>,
+    trail: &Trail<'_>,
+    nesting: u8,
+) -> Cow<'c, [u8]> {
+    // The last pair may have lost its end: half an escape, half a name.
+    let whole =
+        if truncated { content.iter().rposition(|&byte| byte == b'&').unwrap_or(0) } else { content.len() };
+    pairs::redact(&content[..whole], session, trail, Of::Fields, nesting)
 }
 
 /// The part of a body that begins at its beginning and has no hole, and whether more of it existed.

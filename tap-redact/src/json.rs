@@ -1,4 +1,4 @@
-//! JSON: values of named fields are replaced, everything else is copied byte by byte.
+//! JSON: values are replaced where they must be, everything else is copied byte by byte.
 //!
 //! A scanner of our own: a parser that builds a tree would lose the spelling of numbers, the order of
 //! duplicate names and the start of a document whose end was not captured. It takes any root, and several in a
@@ -8,53 +8,64 @@ use std::borrow::Cow;
 
 use crate::{
     body::DropReason,
-    key::Key,
-    names::Names,
-    record::{Action, Place, Record},
-    token,
+    policy::{JsonPlace, JsonStep, Kind, Site, Verdict},
+    record::Place,
+    session::Session,
+    splice::Splice,
+    trail::{Steps, Trail},
 };
 
+mod names;
 mod text;
+mod values;
+
+use names::NameCache;
+
+pub(crate) use text::escape;
 
 /// Deepest nesting. Documents of applications have some ten levels.
 const MAX_DEPTH: usize = 128;
 
-/// What a document is redacted with, and where it is.
-pub(crate) struct JsonScope<'r> {
-    pub(crate) key: &'r Key,
-    pub(crate) names: &'r Names,
-    pub(crate) record: &'r mut Record,
-    /// Of the document: "request.body".
-    pub(crate) place: &'r str,
+/// What the content of a string says; `None` where it says no text.
+pub(crate) fn unescape(content: &str) -> Option<String> {
+    String::from_utf8(text::unescape(content.as_bytes())?.into_owned()).ok()
 }
 
 /// Redacts a document. Where its end was not captured, `truncated`, what is incomplete at the end is cut off.
+/// `nesting` is how many levels of content within its strings are looked at.
 pub(crate) fn redact<'i>(
-    input: &'i [u8],
+    input: &'i str,
     truncated: bool,
-    scope: &mut JsonScope<'_>,
+    session: &mut Session<'_>,
+    trail: &Trail<'_>,
+    nesting: u8,
 ) -> Result<Cow<'i, [u8]>, DropReason> {
+    let bytes = input.as_bytes();
+    let is_clean = !session.has_part_rules() && session.is_clean(bytes);
+    let looks_at_places = session.looks_at_places();
+    let root = session.verdict(&Site::new(Kind::Text, b"", *trail));
     let mut scanner = Scanner {
         input,
-        at: text::prefix(input),
-        copied: 0,
-        output: Vec::new(),
+        bytes,
+        at: text::prefix(bytes),
+        splice: Splice::new(bytes),
         frames: Vec::new(),
         truncated,
-        scope,
+        is_clean,
+        looks_at_places,
+        nesting,
+        root,
+        names: NameCache::default(),
+        session,
+        trail,
     };
     let end = match scanner.run() {
-        Ok(()) => input.len(),
+        Ok(()) => bytes.len(),
         Err(Stop::Cut(at)) => at,
         Err(Stop::Malformed) => return Err(DropReason::Malformed),
         Err(Stop::TooDeep) => return Err(DropReason::TooDeep),
     };
-    let Scanner { copied, mut output, .. } = scanner;
-    if copied == 0 && output.is_empty() {
-        return Ok(Cow::Borrowed(&input[..end]));
-    }
-    output.extend_from_slice(&input[copied..end.max(copied)]);
-    Ok(Cow::Owned(output))
+    Ok(scanner.splice.finish(end))
 }
 
 /// Why the scan ended before the input did.
@@ -66,18 +77,21 @@ enum Stop {
 }
 
 /// An object or array around the scanner.
-struct Frame<'n> {
-    kind: Kind,
-    /// The rule under which everything below falls.
-    rule: Option<&'n str>,
-    /// The name of the member that is being read, in the input, without quotes.
+struct Frame<'r> {
+    kind: Container,
+    /// What becomes of everything below that no rule names itself.
+    inherited: Option<Verdict<'r>>,
+    /// The name of the member that is being read, in the input, without quotes; of an array, that of the
+    /// member that it is.
     name: (usize, usize),
-    /// The rule under which that member falls.
-    member_rule: Option<&'n str>,
+    /// Of the element that is being read.
+    index: u64,
+    /// What becomes of the member or element.
+    member: Verdict<'r>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum Container {
     Object,
     Array,
 }
@@ -98,38 +112,51 @@ enum Next {
 }
 
 struct Scanner<'i, 'r, 's> {
-    input: &'i [u8],
+    input: &'i str,
+    /// The same.
+    bytes: &'i [u8],
     at: usize,
-    /// The input up to here is in `output`.
-    copied: usize,
-    output: Vec<u8>,
+    splice: Splice<'i>,
     frames: Vec<Frame<'r>>,
     truncated: bool,
-    scope: &'s mut JsonScope<'r>,
+    /// No detector can find anything in what stands there without escapes.
+    is_clean: bool,
+    looks_at_places: bool,
+    nesting: u8,
+    /// What becomes of a value without a name.
+    root: Verdict<'r>,
+    names: NameCache<'r>,
+    session: &'s mut Session<'r>,
+    trail: &'s Trail<'s>,
 }
 
-impl Scanner<'_, '_, '_> {
+impl<'r> Scanner<'_, 'r, '_> {
     fn run(&mut self) -> Result<(), Stop> {
         let mut next = Next::Document;
         loop {
-            self.at += text::white_space(&self.input[self.at..]);
-            let Some(&byte) = self.input.get(self.at) else {
+            self.at += text::white_space(&self.bytes[self.at..]);
+            let Some(&byte) = self.bytes.get(self.at) else {
                 return match next {
                     Next::Document => Ok(()),
                     _ => Err(self.end_within(self.at)),
                 };
             };
             next = match (next, byte) {
-                (Next::FirstElement, b']') | (Next::FirstName, b'}') => self.leave(byte)?,
-                (Next::Comma, b']' | b'}') => self.leave(byte)?,
                 (Next::Comma, b',') => {
                     self.at += 1;
-                    match self.frames.last().map(|frame| frame.kind) {
-                        Some(Kind::Object) => Next::Name,
-                        _ => Next::Value,
+                    match self.frames.last_mut() {
+                        Some(Frame { kind: Container::Object, .. }) => Next::Name,
+                        Some(frame) => {
+                            frame.index += 1;
+                            self.element();
+                            Next::Value
+                        }
+                        None => return Err(Stop::Malformed),
                     }
                 }
                 (Next::FirstName | Next::Name, b'"') => self.name()?,
+                (Next::FirstElement, b']') | (Next::FirstName, b'}') => self.leave(byte)?,
+                (Next::Comma, b']' | b'}') => self.leave(byte)?,
                 (Next::Document | Next::Value | Next::FirstElement, _) => self.value(byte)?,
                 _ => return Err(Stop::Malformed),
             };
@@ -144,54 +171,57 @@ impl Scanner<'_, '_, '_> {
     /// A name and the colon after it.
     fn name(&mut self) -> Result<Next, Stop> {
         let start = self.at;
-        let (name_start, name_end) = self.string()?;
-        self.at += text::white_space(&self.input[self.at..]);
-        match self.input.get(self.at) {
+        let string = self.string()?;
+        let (name_start, name_end) = (start + 1, self.at - 1);
+        self.at += text::white_space(&self.bytes[self.at..]);
+        match self.bytes.get(self.at) {
             Some(b':') => self.at += 1,
             Some(_) => return Err(Stop::Malformed),
             None => return Err(self.end_within(start)),
         }
-        let name = text::unescape(&self.input[name_start..name_end]).ok_or(Stop::Malformed)?;
-        let names = self.scope.names;
         let Some(frame) = self.frames.last_mut() else { return Err(Stop::Malformed) };
         frame.name = (name_start, name_end);
-        frame.member_rule = frame.rule.or_else(|| names.find(&name));
+        let inherited = frame.inherited;
+        let own = self.member_verdict(string.is_escaped)?;
+        let member = match (own, inherited) {
+            (own, None) => own,
+            // What a rule says about the member itself counts more than what was said about what holds it.
+            (own @ Verdict::Keep, Some(_)) => own,
+            (own @ Verdict::Replace(_, rule), Some(_)) if rule.kind == "rule" => own,
+            (_, Some(inherited)) => inherited,
+        };
+        if let Some(frame) = self.frames.last_mut() {
+            frame.member = member;
+        }
         Ok(Next::Value)
     }
 
     fn value(&mut self, first: u8) -> Result<Next, Stop> {
         match first {
-            b'{' => return self.enter(Kind::Object),
-            b'[' => return self.enter(Kind::Array),
+            b'{' => return self.enter(Container::Object),
+            b'[' => return self.enter(Container::Array),
             b'"' => {
                 let start = self.at;
-                let (content_start, content_end) = self.string()?;
-                if let Some(rule) = self.rule()
-                    && content_start < content_end
-                {
-                    let content =
-                        text::unescape(&self.input[content_start..content_end]).ok_or(Stop::Malformed)?;
-                    let token = token::text(self.scope.key, &content);
-                    self.replace(start + 1, content_end, &token, rule);
-                }
+                let string = self.string()?;
+                self.string_value(start, string.is_escaped)?;
             }
             b'-' | b'0'..=b'9' => {
                 let start = self.at;
-                let length = text::number(&self.input[start..]).ok_or(Stop::Malformed)?;
+                let length = text::number(&self.bytes[start..]).ok_or(Stop::Malformed)?;
                 self.at += length;
                 // More digits may have followed.
-                if self.at == self.input.len() && self.truncated {
+                if self.at == self.bytes.len() && self.truncated {
                     return Err(Stop::Cut(start));
                 }
-                if let Some(rule) = self.rule() {
-                    let token = token::number(self.scope.key, &self.input[start..self.at]);
-                    self.replace(start, self.at, &token, rule);
-                }
+                self.number_value(start);
             }
             _ => {
-                let rest = &self.input[self.at..];
+                let rest = &self.bytes[self.at..];
                 match text::literal(rest) {
-                    Some(length) => self.at += length,
+                    Some(length) => {
+                        self.at += length;
+                        self.literal_value(self.at - length);
+                    }
                     None if text::may_become_literal(rest) => return Err(self.end_within(self.at)),
                     None => return Err(Stop::Malformed),
                 }
@@ -204,30 +234,39 @@ impl Scanner<'_, '_, '_> {
         if self.frames.is_empty() { Next::Document } else { Next::Comma }
     }
 
-    /// Passes a string; where its content is.
-    fn string(&mut self) -> Result<(usize, usize), Stop> {
-        let start = self.at;
-        match text::string(&self.input[start..]) {
-            Some(length) => {
-                self.at += length;
-                Ok((start + 1, start + length - 1))
+    /// Passes a string.
+    fn string(&mut self) -> Result<text::Text, Stop> {
+        match text::string(&self.bytes[self.at..]) {
+            Some(string) => {
+                self.at += string.length;
+                Ok(string)
             }
-            None => Err(self.end_within(start)),
+            None => Err(self.end_within(self.at)),
         }
     }
 
-    fn enter(&mut self, kind: Kind) -> Result<Next, Stop> {
+    fn enter(&mut self, kind: Container) -> Result<Next, Stop> {
         if self.frames.len() == MAX_DEPTH {
             return Err(Stop::TooDeep);
         }
-        let rule = self.rule();
-        self.frames.push(Frame { kind, rule, name: (0, 0), member_rule: rule });
+        let verdict = self.current();
+        let inherited = match verdict {
+            Verdict::Replace(..) => Some(verdict),
+            // Each member has a name of its own to be allowed or kept by.
+            Verdict::Keep | Verdict::Search | Verdict::Shape => None,
+        };
+        let name = self.frames.last().map_or((0, 0), |frame| frame.name);
+        self.frames.push(Frame { kind, inherited, name, index: 0, member: verdict });
         self.at += 1;
-        Ok(if kind == Kind::Object { Next::FirstName } else { Next::FirstElement })
+        if kind == Container::Object {
+            return Ok(Next::FirstName);
+        }
+        self.element();
+        Ok(Next::FirstElement)
     }
 
     fn leave(&mut self, byte: u8) -> Result<Next, Stop> {
-        let closes = if byte == b'}' { Kind::Object } else { Kind::Array };
+        let closes = if byte == b'}' { Container::Object } else { Container::Array };
         match self.frames.pop() {
             Some(frame) if frame.kind == closes => {
                 self.at += 1;
@@ -236,25 +275,93 @@ impl Scanner<'_, '_, '_> {
             _ => Err(Stop::Malformed),
         }
     }
-}
 
-impl<'r> Scanner<'_, 'r, '_> {
-    /// The rule under which the value that comes falls.
-    fn rule(&self) -> Option<&'r str> {
-        self.frames.last().and_then(|frame| frame.member_rule)
+    /// What becomes of the value that comes.
+    fn current(&self) -> Verdict<'r> {
+        self.frames.last().map_or(self.root, |frame| frame.member)
     }
 
-    fn replace(&mut self, start: usize, end: usize, token: &str, rule: &str) {
-        self.output.extend_from_slice(&self.input[self.copied..start]);
-        self.output.extend_from_slice(token.as_bytes());
-        self.copied = end;
-        let mut place = Place::new(&format!("{}.$", self.scope.place));
-        for frame in &self.frames {
-            place = match frame.kind {
-                Kind::Object => place.name(&self.input[frame.name.0..frame.name.1]),
-                Kind::Array => place.element(),
+    /// An element is the value of the member that its array is, unless rules ask for places.
+    fn element(&mut self) {
+        if !self.looks_at_places {
+            return;
+        }
+        let verdict = self.at_place(|session, site| session.verdict(site));
+        if let Some(frame) = self.frames.last_mut() {
+            frame.member = match (verdict, frame.inherited) {
+                (Verdict::Keep, _) | (_, None) => verdict,
+                (Verdict::Replace(_, rule), _) if rule.kind == "rule" => verdict,
+                (_, Some(inherited)) => inherited,
             };
         }
-        self.scope.record.add("field", rule, place.build(), Action::Token);
+    }
+
+    /// What becomes of the member whose name was read last, were it not for what holds it.
+    fn member_verdict(&mut self, is_escaped: bool) -> Result<Verdict<'r>, Stop> {
+        let Some((start, end)) = self.frames.last().map(|frame| frame.name) else { return Ok(self.root) };
+        let raw = &self.bytes[start..end];
+        let known = if is_escaped { None } else { self.names.get(raw) };
+        let verdict = match known {
+            Some(verdict) => verdict,
+            None => {
+                let name = text::unescape(raw).ok_or(Stop::Malformed)?;
+                if self.name_changes(start..end, &name) {
+                    // What is not remembered is replaced each time.
+                    return Ok(self.session.verdict(&Site::new(Kind::Field, &name, *self.trail)));
+                }
+                let verdict = self.session.verdict(&Site::new(Kind::Field, &name, *self.trail));
+                if !is_escaped {
+                    self.names.put(raw, verdict);
+                }
+                verdict
+            }
+        };
+        if self.looks_at_places {
+            Ok(self.at_place(|session, site| session.verdict(site)))
+        } else {
+            Ok(verdict)
+        }
+    }
+
+    /// Calls `body` with the place of the value that comes.
+    fn at_place<T>(&mut self, body: impl FnOnce(&mut Session<'r>, &Site<'_>) -> T) -> T {
+        let Self { bytes, frames, session, trail, .. } = self;
+        let walk = Walk { frames, bytes };
+        let level = |at: usize| walk.step(at);
+        let place = JsonPlace { level: &level, depth: frames.len() };
+        let name = frames.last().map_or(&[][..], |frame| &bytes[frame.name.0..frame.name.1]);
+        // An escape that means nothing was refused where the name was read.
+        let name = text::unescape(name).unwrap_or(Cow::Borrowed(name));
+        let kind = if name.is_empty() { Kind::Text } else { Kind::Field };
+        let site = Site { json: Some(&place), ..Site::new(kind, &name, trail.within(&walk)) };
+        body(session, &site)
+    }
+}
+
+/// The way down to the value that is being read.
+struct Walk<'w, 'r> {
+    frames: &'w [Frame<'r>],
+    bytes: &'w [u8],
+}
+
+impl<'w> Walk<'w, '_> {
+    fn step(&self, at: usize) -> JsonStep<'w> {
+        let frame = &self.frames[at];
+        match frame.kind {
+            Container::Array => JsonStep::Index(frame.index),
+            Container::Object => {
+                let name = &self.bytes[frame.name.0..frame.name.1];
+                JsonStep::Name(text::unescape(name).unwrap_or(Cow::Borrowed(name)))
+            }
+        }
+    }
+}
+
+impl Steps for Walk<'_, '_> {
+    fn append_to(&self, place: Place) -> Place {
+        self.frames.iter().fold(place.known(".$"), |place, frame| match frame.kind {
+            Container::Object => place.name(&self.bytes[frame.name.0..frame.name.1]),
+            Container::Array => place.element(),
+        })
     }
 }

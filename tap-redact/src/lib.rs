@@ -12,24 +12,33 @@
 #![forbid(unsafe_code)]
 
 mod body;
+mod captured;
 mod detect;
+mod encoded;
 mod headers;
 mod json;
 mod key;
 mod names;
 mod pairs;
+mod policy;
 mod record;
 mod redactor;
 mod scan;
+mod session;
 mod settings;
+mod splice;
 mod token;
+mod trail;
 mod url;
+mod value;
 
 pub use body::DropReason;
+pub use captured::{Captured, Subject};
 pub use detect::{Country, Detector, DetectorSet, Vendor};
 pub use key::{Key, KeyError, Keyring, MIN_KEY_BYTES};
+pub use policy::check;
 pub use record::Redaction;
-pub use redactor::{Redactor, check};
+pub use redactor::Redactor;
 pub use scan::{Match, Scan};
 pub use settings::{
     Action, AllowSettings, BodySettings, Message, OpaqueBodies, ProfileSettings, RuleSettings, Settings,
@@ -79,6 +88,13 @@ impl<T> Redacted<T> {
 }
 
 impl Redacted<Exchange> {
+    /// The redacted exchange as conditions read it.
+    pub fn view<'e>(&'e self, subject: Subject<'e>) -> Captured<'e> {
+        let mut view = Captured::new(&self.value, subject);
+        (view.request_dropped, view.response_dropped) = (self.request_dropped, self.response_dropped);
+        view
+    }
+
     /// Why the request's body was dropped, if it was.
     pub fn request_body_dropped(&self) -> Option<DropReason> {
         self.request_dropped

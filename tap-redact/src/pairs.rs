@@ -1,92 +1,116 @@
 //! `name=value` pairs: queries, forms, cookies.
 //!
-//! Names are percent-decoded before they are compared and values before they become tokens; everything else is
+//! Names are percent-decoded before they are compared and values before they are looked into; everything else is
 //! copied as it came.
 
-use std::{borrow::Cow, fmt::Write as _};
+use std::borrow::Cow;
 
 use percent_encoding::percent_decode;
 
 use crate::{
-    key::Key,
-    names::Names,
-    record::{Action, Place, Record},
-    token,
+    policy::{Kind, Site, Verdict},
+    session::{Change, Session},
+    splice::Splice,
+    trail::Trail,
 };
 
-/// What pairs are redacted with, and where they are.
-pub(crate) struct Scope<'r> {
-    pub(crate) key: &'r Key,
-    pub(crate) names: &'r Names,
-    pub(crate) record: &'r mut Record,
-    /// Of the whole, e.g. "request.query".
-    pub(crate) place: &'r str,
+/// What pairs are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Of {
+    Query,
+    /// Of a form, or of a text that looks like one.
+    Fields,
 }
 
-impl Scope<'_> {
-    /// Replaces the values of the named pairs of a query or a form. `plus` is a space in names and values.
-    ///
-    /// Pairs end at `&`. Some servers also end them at `;`: a named value goes on to the `&`, and the rest of
-    /// another value is looked at again past a `;`.
-    pub(crate) fn query<'i>(&mut self, input: &'i [u8]) -> Cow<'i, [u8]> {
-        let mut output = Vec::new();
-        let mut copied = 0;
-        let mut start = 0;
-        for pair in input.split(|&byte| byte == b'&') {
-            let mut part = 0;
-            while part < pair.len() {
-                let rest = &pair[part..];
-                let end = rest.iter().position(|&byte| byte == b';').unwrap_or(rest.len());
-                let equals = rest[..end].iter().position(|&byte| byte == b'=');
-                let named = equals.and_then(|equals| {
-                    let name = decode(&rest[..equals]);
-                    self.names.find(&name).map(|rule| (equals, name, rule))
-                });
-                if let Some((equals, name, rule)) = named
-                    && equals + 1 < rest.len()
-                {
-                    output.extend_from_slice(&input[copied..start + part + equals + 1]);
-                    encode(&mut output, &token::text(self.key, &decode(&rest[equals + 1..])));
-                    copied = start + pair.len();
-                    self.record.add("field", rule, Place::new(self.place).name(&name).build(), Action::Token);
-                    break;
+/// Redacts the pairs of a query or a form. `plus` is a space in names and values.
+///
+/// Pairs end at `&`. Some servers also end them at `;`: a value that is replaced goes on to the `&`, and the rest of
+/// another one is looked at again past a `;`.
+pub(crate) fn redact<'i>(
+    input: &'i [u8],
+    session: &mut Session<'_>,
+    trail: &Trail<'_>,
+    of: Of,
+    nesting: u8,
+) -> Cow<'i, [u8]> {
+    let kind = match of {
+        Of::Query => Kind::Query,
+        Of::Fields => Kind::Field,
+    };
+    let mut splice = Splice::new(input);
+    let mut start = 0;
+    for pair in input.split(|byte| *byte == b'&') {
+        let pair_end = start + pair.len();
+        let mut part = start;
+        while part < pair_end {
+            let rest = &input[part..pair_end];
+            let end = rest.iter().position(|byte| *byte == b';').unwrap_or(rest.len());
+            let equals = rest[..end].iter().position(|byte| *byte == b'=');
+            let name = decode(&rest[..equals.unwrap_or(0)]);
+            let below = trail.name(&name);
+            let trail = if equals.is_some() { below } else { *trail };
+            let site = Site::new(if equals.is_some() { kind } else { Kind::Text }, &name, trail);
+            let verdict = session.verdict(&site);
+            let value_start = part + equals.map_or(0, |equals| equals + 1);
+            let value_end = match verdict {
+                Verdict::Keep | Verdict::Search => part + end,
+                Verdict::Replace(..) | Verdict::Shape => pair_end,
+            };
+            let value = decode(&input[value_start..value_end]);
+            match session.treat(verdict, &site, &String::from_utf8_lossy(&value), nesting) {
+                Change::None => {}
+                Change::Text(new) => {
+                    let mut encoded = Vec::with_capacity(new.len() + 8);
+                    encode(&mut encoded, &new);
+                    splice.replace(value_start..value_end, &encoded);
                 }
-                part += end + 1;
+                // With the `&` before it, or the one after it where it is the first.
+                Change::Gone if part == 0 => splice.replace(0..(value_end + 1).min(input.len()), b""),
+                Change::Gone => splice.replace(part - 1..value_end, b""),
             }
-            start += pair.len() + 1;
+            part = value_end + 1;
         }
-        if copied == 0 && output.is_empty() {
-            return Cow::Borrowed(input);
-        }
-        output.extend_from_slice(&input[copied..]);
-        Cow::Owned(output)
+        start = pair_end + 1;
     }
+    splice.finish(input.len())
+}
 
-    /// Replaces the value of one pair, whatever its name: a cookie. A pair without a name is all value.
-    pub(crate) fn cookie(&mut self, pair: &[u8], output: &mut Vec<u8>) {
-        let (name, value) = match pair.iter().position(|&byte| byte == b'=') {
-            Some(equals) => pair.split_at(equals + 1),
-            None => (&[][..], pair),
-        };
-        output.extend_from_slice(name);
-        let quoted = value.len() >= 2 && value.starts_with(b"\"") && value.ends_with(b"\"");
-        let bare = if quoted { &value[1..value.len() - 1] } else { value };
-        if bare.is_empty() {
-            output.extend_from_slice(value);
-            return;
+/// Redacts one cookie, and appends it; nothing where it is dropped. A pair without a name is all value.
+pub(crate) fn cookie(pair: &[u8], session: &mut Session<'_>, trail: &Trail<'_>, output: &mut Vec<u8>) {
+    let (name, value) = match pair.iter().position(|byte| *byte == b'=') {
+        Some(equals) => pair.split_at(equals + 1),
+        None => (&[][..], pair),
+    };
+    let bare_name = name.strip_suffix(b"=").unwrap_or(name);
+    let quoted = value.len() >= 2 && value.starts_with(b"\"") && value.ends_with(b"\"");
+    let bare = if quoted { &value[1..value.len() - 1] } else { value };
+    let decoded: Cow<'_, [u8]> = percent_decode(bare).into();
+    let site = Site::new(Kind::Cookie, bare_name, trail.name(bare_name));
+    match session.value(&site, &String::from_utf8_lossy(&decoded), crate::value::NESTING) {
+        Change::None => output.extend_from_slice(pair),
+        Change::Gone => {}
+        Change::Text(new) => {
+            let quote: &[u8] = if quoted { b"\"" } else { b"" };
+            output.extend_from_slice(name);
+            output.extend_from_slice(quote);
+            encode(output, &new);
+            output.extend_from_slice(quote);
         }
-        let quote: &[u8] = if quoted { b"\"" } else { b"" };
-        output.extend_from_slice(quote);
-        let decoded: Cow<'_, [u8]> = percent_decode(bare).into();
-        encode(output, &token::text(self.key, &decoded));
-        output.extend_from_slice(quote);
-        self.record.add(
-            "header",
-            "cookie",
-            Place::new(self.place).name(name.strip_suffix(b"=").unwrap_or(name)).build(),
-            Action::Token,
-        );
     }
+}
+
+/// Whether a text without white space is pairs: names of usual characters, each before a `=`.
+pub(crate) fn is_pairs(text: &[u8]) -> bool {
+    let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-.[]%+$:*".contains(byte);
+    let mut pairs = text.split(|byte| *byte == b'&').peekable();
+    pairs.peek().is_some_and(|first| !first.is_empty())
+        && pairs.all(|pair| {
+            pair.is_empty()
+                || pair
+                    .iter()
+                    .position(|byte| *byte == b'=')
+                    .is_some_and(|equals| equals > 0 && pair[..equals].iter().all(is_name))
+        })
 }
 
 /// Percent-decoded, with `+` for a space.
@@ -98,16 +122,16 @@ pub(crate) fn decode(encoded: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(percent_decode(&spaced).collect())
 }
 
-/// A token, which is ASCII, with everything encoded that means something in a query, a form or a cookie.
-pub(crate) fn encode(output: &mut Vec<u8>, token: &str) {
-    let mut encoded = String::with_capacity(token.len() + 8);
-    for char in token.chars() {
-        if char.is_ascii_alphanumeric() || matches!(char, '-' | '.' | '_' | '~') {
-            encoded.push(char);
+/// A text with everything encoded that means something in a query, a form or a cookie.
+pub(crate) fn encode(output: &mut Vec<u8>, text: &str) {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~*".contains(&byte) {
+            output.push(byte);
         } else {
-            // Writing to a string does not fail.
-            let _ = write!(encoded, "%{:02X}", u32::from(char));
+            output.push(b'%');
+            output.push(DIGITS[usize::from(byte >> 4)]);
+            output.push(DIGITS[usize::from(byte & 15)]);
         }
     }
-    output.extend_from_slice(encoded.as_bytes());
 }

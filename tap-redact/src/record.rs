@@ -12,30 +12,14 @@ const MAX_PART_BYTES: usize = 48;
 /// One rule's effect at one place: never the value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Redaction {
-    /// "header.authorization", "field.password", "body.opaque".
+    /// "header.authorization", "field.password", "detector.email", "rule.voucher", "profile.strict", "body.opaque".
     pub rule: String,
     /// "request.headers.authorization", "request.target.token", "response.body.$.user.email". Names that may be
     /// data themselves (an address, a number, a long text) are given as `*`, elements of arrays as `[]`.
     pub place: String,
-    /// "token" or "drop".
+    /// "token", "hash", "mask", "drop", or "shape" where `strict` left types and lengths.
     pub action: String,
     pub count: u32,
-}
-
-/// What is done to a value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Action {
-    Token,
-    Drop,
-}
-
-impl Action {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Token => "token",
-            Self::Drop => "drop",
-        }
-    }
 }
 
 /// Collects what is done to one exchange.
@@ -48,17 +32,17 @@ pub(crate) struct Record {
 
 impl Record {
     /// Counts one effect of a rule, `kind.name`.
-    pub(crate) fn add(&mut self, kind: &str, name: &str, place: String, action: Action) {
+    pub(crate) fn add(&mut self, kind: &str, name: &str, place: String, action: &str) {
         let known = self.entries.iter_mut().find(|entry| {
             entry.place == place
-                && entry.action == action.as_str()
+                && entry.action == action
                 && entry.rule.strip_prefix(kind).and_then(|rest| rest.strip_prefix('.')) == Some(name)
         });
         if let Some(entry) = known {
             entry.count = entry.count.saturating_add(1);
         } else if self.entries.len() < MAX_ENTRIES {
             let rule = format!("{kind}.{name}");
-            self.entries.push(Redaction { rule, place, action: action.as_str().to_owned(), count: 1 });
+            self.entries.push(Redaction { rule, place, action: action.to_owned(), count: 1 });
         } else {
             self.more = self.more.saturating_add(1);
         }
@@ -77,7 +61,7 @@ impl Record {
         let Self { mut entries, more } = self;
         if more > 0 {
             let (rule, place) = ("*".to_owned(), "*".to_owned());
-            entries.push(Redaction { rule, place, action: Action::Token.as_str().to_owned(), count: more });
+            entries.push(Redaction { rule, place, action: "token".to_owned(), count: more });
         }
         entries
     }
@@ -90,6 +74,15 @@ pub(crate) struct Place(String);
 impl Place {
     pub(crate) fn new(known: &str) -> Self {
         Self(known.to_owned())
+    }
+
+    /// Appends `.known`, or what is not a name as it is.
+    pub(crate) fn known(mut self, known: &str) -> Self {
+        if known.as_bytes().first().is_some_and(u8::is_ascii_alphabetic) {
+            self.push(".");
+        }
+        self.push(known);
+        self
     }
 
     /// Appends `.name`.
@@ -122,6 +115,11 @@ impl Place {
     pub(crate) fn build(self) -> String {
         self.0
     }
+}
+
+/// Whether a name is an identifier, as most names of fields are.
+pub(crate) fn is_name(name: &[u8]) -> bool {
+    shown(name).is_some()
 }
 
 /// The name, where it is an identifier: no address, no number, no sentence, no key of a lookup table.

@@ -5,135 +5,138 @@ use std::borrow::Cow;
 use tap_flow::{Exchange, Request, Response};
 
 use crate::{
-    Key, Redacted, Settings, SettingsError, SettingsErrors,
-    body::{BodyScope, DropReason},
-    headers::{HeaderRules, HeaderScope},
-    names::{self, Names},
-    pairs::Scope,
+    Captured, Keyring, Redacted, Settings, SettingsErrors, Subject,
+    body::{self, DropReason},
+    detect::{DetectorSet, Detectors},
+    headers as fields,
+    policy::{Active, Kind, Policy, Rule, Site},
     record::Record,
-    settings::{AllowSettings, BodySettings, OpaqueBodies},
+    session::{Change, Session},
+    settings::{Action, Message},
+    trail::Trail,
+    url::{self, Hosts},
+    value::NESTING,
 };
 
-/// Applies a set of rules with one key.
+/// Applies settings with the keys of one owner.
 #[derive(Debug)]
 pub struct Redactor {
-    key: Key,
-    headers: HeaderRules,
-    query: Names,
-    fields: Names,
-    opaque_bodies: OpaqueBodies,
+    policies: Vec<Policy>,
+    keys: Keyring,
+    detectors: Detectors,
 }
 
 impl Redactor {
     /// Checks the settings; all that is wrong with them is in the error.
-    pub fn new(settings: &Settings, key: Key) -> Result<Self, SettingsErrors> {
-        check(settings)?;
-        let Settings { headers, query, fields, bodies, opaque_bodies, .. } = settings;
-        Ok(Self {
-            key,
-            headers: HeaderRules::standard_and(headers),
-            query: Names::standard_and(query.iter().map(String::as_str)),
-            fields: Names::standard_and(fields.iter().map(String::as_str)),
-            opaque_bodies: bodies.opaque.or(*opaque_bodies).unwrap_or_default(),
-        })
+    pub fn new(settings: &Settings, keys: impl Into<Keyring>) -> Result<Self, SettingsErrors> {
+        Self::strictest(&[settings], keys)
+    }
+
+    /// Of several settings, the strictest for each value: what one of them replaces is replaced. Of none, the
+    /// default.
+    pub fn strictest(settings: &[&Settings], keys: impl Into<Keyring>) -> Result<Self, SettingsErrors> {
+        let default = Settings::default();
+        let settings = if settings.is_empty() { &[&default][..] } else { settings };
+        let mut next_condition = 0;
+        let (mut policies, mut errors) = (Vec::new(), Vec::new());
+        for settings in settings {
+            match Policy::new(settings, &mut next_condition) {
+                Ok(policy) => policies.push(policy),
+                Err(SettingsErrors(problems)) => errors.extend(problems),
+            }
+        }
+        if !errors.is_empty() {
+            return Err(SettingsErrors(errors));
+        }
+        Ok(Self { policies, keys: keys.into(), detectors: Detectors::new(&DetectorSet::all()) })
+    }
+
+    /// One for what was redacted: it knows no names, keeps what it can't read, and so records what detectors find where
+    /// redaction left it.
+    pub fn for_audit(keys: impl Into<Keyring>) -> Self {
+        Self {
+            policies: vec![Policy::of_detectors()],
+            keys: keys.into(),
+            detectors: Detectors::new(&DetectorSet::all()),
+        }
+    }
+
+    /// The names of the rules that let something pass: whoever runs this should know of them.
+    pub fn keep_rules(&self) -> impl Iterator<Item = &str> {
+        let keeps = |rule: &&Rule| rule.action() == Action::Keep;
+        self.policies.iter().flat_map(Policy::rules).filter(keeps).map(|rule| rule.name().name)
     }
 
     /// Redacts one exchange.
     pub fn redact(&self, exchange: Exchange) -> Redacted<Exchange> {
-        let Exchange { flow, cgroup, flow_serial, index, role, mut request, mut response, wire_bytes } =
-            exchange;
+        self.redact_of(exchange, Subject::default())
+    }
+
+    /// Redacts one exchange of this subject, which rules can ask for.
+    pub fn redact_of(&self, mut exchange: Exchange, subject: Subject<'_>) -> Redacted<Exchange> {
+        let has_conditions = self.policies.iter().flat_map(Policy::rules).any(Rule::has_condition);
+        let active = if has_conditions {
+            let rules = self.policies.iter().flat_map(Policy::rules);
+            Active::of(rules, &Captured::new(&exchange, subject))
+        } else {
+            Active::default()
+        };
         let mut record = Record::default();
-        let request_dropped = request.as_mut().and_then(|request| self.request(request, &mut record));
-        let response_dropped = response.as_mut().and_then(|response| self.response(response, &mut record));
-        Redacted {
-            value: Exchange { flow, cgroup, flow_serial, index, role, request, response, wire_bytes },
-            redactions: record.into_entries(),
-            request_dropped,
-            response_dropped,
-        }
+        let mut session = self.session(&active, Message::Request);
+        let request = exchange.request.as_mut();
+        let request_dropped = request.and_then(|request| self::request(request, &mut session));
+        record.append(session.record);
+        let mut session = self.session(&active, Message::Response);
+        let response = exchange.response.as_mut();
+        let response_dropped = response.and_then(|response| self::response(response, &mut session));
+        record.append(session.record);
+        Redacted { value: exchange, redactions: record.into_entries(), request_dropped, response_dropped }
     }
 
-    fn request(&self, request: &mut Request, record: &mut Record) -> Option<DropReason> {
-        let Request { method, target, version: _, headers, body, trailers, completeness, span: _ } = request;
-        let mut scope = Scope { key: &self.key, names: &self.query, record, place: "request.target" };
-        let redacted =
-            if method.as_ref() == b"CONNECT" { scope.credentials(target) } else { scope.url(target) };
-        if let Cow::Owned(redacted) = redacted {
-            *target = redacted.into();
-        }
-        // The body's type is read before anything can be replaced in it.
-        let dropped = self.body(record, "request.body").redact(body, headers, completeness);
-        self.headers.redact(headers, &mut self.header_scope(record, "request.headers"));
-        self.headers.redact(trailers, &mut self.header_scope(record, "request.trailers"));
-        dropped
-    }
-
-    fn response(&self, response: &mut Response, record: &mut Record) -> Option<DropReason> {
-        let Response {
-            status: _,
-            reason: _,
-            version: _,
-            headers,
-            body,
-            trailers,
-            completeness,
-            span: _,
-            interim: _,
-        } = response;
-        let dropped = self.body(record, "response.body").redact(body, headers, completeness);
-        self.headers.redact(headers, &mut self.header_scope(record, "response.headers"));
-        self.headers.redact(trailers, &mut self.header_scope(record, "response.trailers"));
-        dropped
-    }
-
-    fn body<'r>(&'r self, record: &'r mut Record, place: &'static str) -> BodyScope<'r> {
-        BodyScope { key: &self.key, fields: &self.fields, opaque_bodies: self.opaque_bodies, record, place }
-    }
-
-    fn header_scope<'r>(&'r self, record: &'r mut Record, place: &'static str) -> HeaderScope<'r> {
-        HeaderScope { key: &self.key, fields: &self.fields, query: &self.query, record, place }
+    fn session<'r>(&'r self, active: &'r Active, message: Message) -> Session<'r> {
+        Session::new(&self.policies, active, self.keys.current(), &self.detectors, message)
     }
 }
 
-/// Most names of each kind beside the standard ones.
-const MAX_NAMES: usize = 1000;
-
-/// Checks settings without a key; reports everything that is wrong.
-pub fn check(settings: &Settings) -> Result<(), SettingsErrors> {
-    let Settings { profile, profiles, rules, headers, query, fields, allow, bodies, opaque_bodies: _ } =
-        settings;
-    let mut errors = Vec::new();
-    let mut wrong = |setting: String, problem: String| errors.push(SettingsError { setting, problem });
-    for (setting, names) in [("headers", headers), ("query", query), ("fields", fields)] {
-        if names.len() > MAX_NAMES {
-            wrong(setting.to_owned(), format!("{} names are more than {MAX_NAMES}", names.len()));
-        }
-        for (index, name) in names.iter().enumerate() {
-            if setting == "headers" && !is_header_name(name) {
-                wrong(format!("{setting}[{index}]"), format!("{name:?} is not a header's name"));
-            } else if !names::is_comparable(name) {
-                wrong(format!("{setting}[{index}]"), format!("{name:?} has no letter or digit to compare"));
-            }
-        }
+fn request(request: &mut Request, session: &mut Session<'_>) -> Option<DropReason> {
+    let Request { method, target, version: _, headers, body, trailers, completeness, span: _ } = request;
+    let trail = Trail::root("request.target");
+    let redacted = if method.as_ref() == b"CONNECT" {
+        url::authority(target, session, &trail, Hosts::Kept)
+    } else {
+        url::redact(target, session, &trail, Hosts::Kept, NESTING)
+    };
+    if let Cow::Owned(redacted) = redacted {
+        *target = redacted.into();
     }
-    let BodySettings { opaque: _, truncated, files } = bodies;
-    for (setting, is_set) in [
-        ("profile", profile.as_deref().is_some_and(|profile| profile != "standard")),
-        ("profiles", !profiles.is_empty()),
-        ("rules", !rules.is_empty()),
-        ("allow", *allow != AllowSettings::default()),
-        ("bodies.truncated", truncated.is_some()),
-        ("bodies.files", files.is_some()),
-    ] {
-        if is_set {
-            wrong(setting.to_owned(), "is not supported yet".to_owned());
-        }
-    }
-    if errors.is_empty() { Ok(()) } else { Err(SettingsErrors(errors)) }
+    // The body's type is read before anything can be replaced in it.
+    let dropped = body::redact(body, headers, completeness, session, "request.body");
+    fields::redact(headers, session, "request.headers");
+    fields::redact(trailers, session, "request.trailers");
+    dropped
 }
 
-/// A token of RFC 9110.
-fn is_header_name(name: &str) -> bool {
-    !name.is_empty()
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+fn response(response: &mut Response, session: &mut Session<'_>) -> Option<DropReason> {
+    let Response {
+        status: _,
+        reason,
+        version: _,
+        headers,
+        body,
+        trailers,
+        completeness,
+        span: _,
+        interim: _,
+    } = response;
+    let dropped = body::redact(body, headers, completeness, session, "response.body");
+    fields::redact(headers, session, "response.headers");
+    fields::redact(trailers, session, "response.trailers");
+    let trail = Trail::root("response.reason");
+    let site = Site::new(Kind::Text, b"", trail);
+    match session.value(&site, &String::from_utf8_lossy(reason), NESTING) {
+        Change::None => {}
+        Change::Text(new) => *reason = new.into(),
+        Change::Gone => *reason = bytes::Bytes::new(),
+    }
+    dropped
 }

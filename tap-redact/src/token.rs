@@ -55,7 +55,6 @@ const PHONE: u8 = b'p';
 const ADDRESS: u8 = b'a';
 const HARDWARE_ADDRESS: u8 = b'm';
 const COORDINATES: u8 = b'g';
-#[allow(dead_code, reason = "of an action of the engine")]
 const HASH: u8 = b'h';
 /// Of a token's random part, for its check.
 const CHECK: u8 = b'c';
@@ -127,7 +126,6 @@ pub(crate) fn number(key: &Key, literal: &[u8]) -> String {
 }
 
 /// The token of a JSON number that a detector found, or that a field of such a name holds.
-#[allow(dead_code, reason = "the engine's actions call it")]
 pub(crate) fn render_number(key: &Key, detector: Detector, literal: &[u8]) -> String {
     match (detector, std::str::from_utf8(literal)) {
         (Detector::Geo, Ok(literal)) if literal.contains('.') => coordinates::token(key, literal),
@@ -169,7 +167,6 @@ pub(crate) fn opaque_of_length(key: &Key, value: &[u8]) -> String {
 }
 
 /// The keyed digest of a value: 32 hexadecimal digits.
-#[allow(dead_code, reason = "the engine's actions call it")]
 pub(crate) fn hash(key: &Key, value: &[u8]) -> String {
     hex(&key.digest(HASH, value).bytes()[..16])
 }

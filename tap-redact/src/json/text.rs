@@ -16,18 +16,33 @@ pub(super) fn prefix(input: &[u8]) -> usize {
 
 /// White space, and the record separator of JSON text sequences.
 pub(super) fn white_space(input: &[u8]) -> usize {
-    input.iter().take_while(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | 0x1e)).count()
+    match input.first() {
+        // Most tokens follow one another at once.
+        Some(byte) if *byte > b' ' => 0,
+        _ => input.iter().take_while(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | 0x1e)).count(),
+    }
 }
 
-/// The length of the string that opens the input, with its quotes; `None` where it does not end.
-pub(super) fn string(input: &[u8]) -> Option<usize> {
+/// A string that opens the input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Text {
+    /// With its quotes.
+    pub(super) length: usize,
+    /// It does not read as it stands.
+    pub(super) is_escaped: bool,
+}
+
+/// The string that opens the input; `None` where it does not end.
+pub(super) fn string(input: &[u8]) -> Option<Text> {
     let mut at = 1;
+    let mut is_escaped = false;
     loop {
-        match input.get(at)? {
-            b'"' => return Some(at + 1),
-            b'\\' => at += 2,
-            _ => at += 1,
+        at += memchr::memchr2(b'"', b'\\', input.get(at..)?)?;
+        if input[at] == b'"' {
+            return Some(Text { length: at + 1, is_escaped });
         }
+        is_escaped = true;
+        at += 2;
     }
 }
 
@@ -96,6 +111,25 @@ fn code_point(input: &[u8]) -> Option<(char, usize)> {
         return Some((char::from_u32(code)?, 10));
     }
     Some((char::from_u32(first).unwrap_or(char::REPLACEMENT_CHARACTER), 4))
+}
+
+/// Appends what says this text within a string.
+pub(crate) fn escape(text: &str, output: &mut Vec<u8>) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for byte in text.bytes() {
+        match byte {
+            b'"' | b'\\' => output.extend_from_slice(&[b'\\', byte]),
+            b'\n' => output.extend_from_slice(b"\\n"),
+            b'\r' => output.extend_from_slice(b"\\r"),
+            b'\t' => output.extend_from_slice(b"\\t"),
+            0..0x20 => {
+                output.extend_from_slice(b"\\u00");
+                output.push(DIGITS[usize::from(byte >> 4)]);
+                output.push(DIGITS[usize::from(byte & 15)]);
+            }
+            byte => output.push(byte),
+        }
+    }
 }
 
 /// Four hexadecimal digits.

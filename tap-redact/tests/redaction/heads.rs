@@ -3,7 +3,9 @@
 use bytes::Bytes;
 use tap_redact::Redaction;
 
-use crate::sample::{exchange, headers, redacted_header, redacted_target, redactor, token_of, with_rules};
+use crate::sample::{
+    base64, exchange, headers, redacted_header, redacted_target, redactor, token_of, with_rules,
+};
 
 #[test]
 fn secrets_in_headers_become_tokens() {
@@ -48,24 +50,6 @@ fn an_authorization_keeps_its_scheme() {
     );
     // A word that is no scheme may be half of a password.
     assert!(redacted_header("Authorization", "hunter2 hunter3").starts_with("tok_"));
-}
-
-/// Base64 by another way than the code under test.
-fn base64(bytes: &[u8]) -> String {
-    let alphabet: Vec<char> = ('A'..='Z').chain('a'..='z').chain('0'..='9').chain(['+', '/']).collect();
-    let bits: String = bytes.iter().map(|byte| format!("{byte:08b}")).collect();
-    let mut text: String = bits
-        .as_bytes()
-        .chunks(6)
-        .map(|chunk| {
-            let chunk = format!("{:0<6}", std::str::from_utf8(chunk).unwrap());
-            alphabet[usize::from_str_radix(&chunk, 2).unwrap()]
-        })
-        .collect();
-    while !text.len().is_multiple_of(4) {
-        text.push('=');
-    }
-    text
 }
 
 #[test]

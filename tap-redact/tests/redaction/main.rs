@@ -3,7 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a test panics")]
 
 mod bodies;
+mod everywhere;
 mod heads;
 mod planted;
+mod rules;
 mod sample;
 mod tokens;

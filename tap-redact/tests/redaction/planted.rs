@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use tap_flow::{Cause, Completeness, Exchange, Headers};
 use tap_redact::Redacted;
 
-use crate::sample::{body, exchange, headers, redactor};
+use crate::sample::{body, exchange, headers, redactor, with_rules};
 
 /// Everything of the exchange that could be written anywhere.
 fn everything(redacted: &Redacted<Exchange>) -> Vec<u8> {
@@ -25,14 +25,14 @@ fn everything(redacted: &Redacted<Exchange>) -> Vec<u8> {
     for part in [&request.headers, &request.trailers, &response.headers, &response.trailers] {
         fields(part);
     }
-    for part in [&request.target, &request.body.content, &response.body.content] {
+    for part in [&request.target, &request.body.content, &response.body.content, &response.reason] {
         all.extend_from_slice(part);
         all.push(b'\n');
     }
     all
 }
 
-fn assert_gone(redacted: &Redacted<Exchange>, secret: &str) {
+pub(crate) fn assert_gone(redacted: &Redacted<Exchange>, secret: &str) {
     let all = everything(redacted);
     for part in secret.as_bytes().windows(8) {
         if let Some(at) = all.windows(8).position(|window| window == part) {
@@ -166,6 +166,9 @@ fn with_bodies(media: &str, content: &[u8], completeness: Completeness) -> Excha
 }
 
 proptest! {
+    // Each case looks at every cut of a document.
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
     #[test]
     fn in_json((secret, document) in document(), media in proptest::sample::select(vec!["application/json", "", "text/plain"])) {
         let redacted = redactor().redact(with_bodies(media, document.as_bytes(), Completeness::Complete));
@@ -181,15 +184,16 @@ proptest! {
 
     #[test]
     fn in_json_cut_anywhere((secret, document) in document()) {
+        let prefixes = with_rules("bodies: {truncated: redact}");
         for end in 0..=document.len() {
             let cut = Completeness::Truncated { bytes: 1, cause: Cause::BodyCap };
-            let redacted = redactor().redact(with_bodies("application/json", &document.as_bytes()[..end], cut));
+            let redacted = prefixes.redact(with_bodies("application/json", &document.as_bytes()[..end], cut));
             assert_gone(&redacted, &secret);
             // Cut short without a word of it, the document is not one.
             let redacted = redactor().redact(with_bodies("application/json", &document.as_bytes()[..end], Completeness::Complete));
             assert_gone(&redacted, &secret);
             let hole = Completeness::Gap { offset: end as u64, bytes: 3 };
-            let redacted = redactor().redact(with_bodies("application/json", document.as_bytes(), hole));
+            let redacted = prefixes.redact(with_bodies("application/json", document.as_bytes(), hole));
             assert_gone(&redacted, &secret);
         }
     }
@@ -197,12 +201,13 @@ proptest! {
     #[test]
     fn in_forms_and_targets(secret in secret(), name in name(), escaped in any::<bool>(), media in proptest::sample::select(vec!["application/x-www-form-urlencoded", "", "text/plain"])) {
         let pairs = format!("a=1&{}={}&b=2", form_text(name, escaped), form_text(&secret, escaped));
+        let prefixes = with_rules("bodies: {truncated: redact}");
         for end in 0..=pairs.len() {
             let cut = Completeness::Truncated { bytes: 1, cause: Cause::BodyCap };
             let completeness = if end == pairs.len() { Completeness::Complete } else { cut };
             let mut exchange = with_bodies(media, &pairs.as_bytes()[..end], completeness);
             exchange.request.as_mut().unwrap().target = Bytes::from(format!("/p?{}", &pairs[..end]));
-            let redacted = redactor().redact(exchange);
+            let redacted = prefixes.redact(exchange);
             assert_gone(&redacted, &secret);
             assert_gone(&redacted, &form_text(&secret, escaped));
         }
@@ -239,7 +244,7 @@ proptest! {
     #[test]
     fn any_bytes_anywhere(
         content in proptest::collection::vec(any::<u8>(), 0..300),
-        media in proptest::sample::select(vec!["application/json", "application/x-www-form-urlencoded", "", "text/plain", "multipart/form-data; boundary=b"]),
+        media in proptest::sample::select(vec!["application/json", "application/x-www-form-urlencoded", "", "text/plain", "multipart/form-data; boundary=b", "text/html", "text/csv", "text/event-stream", "application/graphql"]),
         offset in 0..400_u64,
     ) {
         for completeness in [

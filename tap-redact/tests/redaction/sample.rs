@@ -116,3 +116,21 @@ pub(crate) fn redacted_header(name: &str, value: &str) -> String {
 pub(crate) fn token_of(value: &str) -> String {
     redacted_header("X-Api-Key", value)
 }
+
+/// Base64 by another way than the code under test.
+pub(crate) fn base64(bytes: &[u8]) -> String {
+    let alphabet: Vec<char> = ('A'..='Z').chain('a'..='z').chain('0'..='9').chain(['+', '/']).collect();
+    let bits: String = bytes.iter().map(|byte| format!("{byte:08b}")).collect();
+    let mut text: String = bits
+        .as_bytes()
+        .chunks(6)
+        .map(|chunk| {
+            let chunk = format!("{:0<6}", std::str::from_utf8(chunk).unwrap());
+            alphabet[usize::from_str_radix(&chunk, 2).unwrap()]
+        })
+        .collect();
+    while !text.len().is_multiple_of(4) {
+        text.push('=');
+    }
+    text
+}

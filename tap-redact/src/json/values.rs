@@ -1,0 +1,154 @@
+//! What is done to the values and names of a document.
+
+use std::{borrow::Cow, ops::Range};
+
+use super::{Scanner, Stop, text};
+use crate::{
+    policy::{Kind, Site, Verdict},
+    record,
+    session::Change,
+    settings::Action,
+    token,
+};
+
+/// Numbers shorter than this are searched only where their field may give them a meaning (a coordinate, a year).
+const MIN_NUMBER_BYTES: usize = 4;
+
+impl<'r> Scanner<'_, 'r, '_> {
+    /// The string from `start` up to here, with its quotes.
+    pub(super) fn string_value(&mut self, start: usize, is_escaped: bool) -> Result<(), Stop> {
+        let verdict = self.current();
+        let content = start + 1..self.at - 1;
+        if verdict == Verdict::Keep || content.is_empty() {
+            return Ok(());
+        }
+        let raw = &self.input[content.clone()];
+        if verdict == Verdict::Search && !is_escaped && self.is_clean && !may_hold_more(raw) {
+            return Ok(());
+        }
+        let unescaped = text::unescape(raw.as_bytes()).ok_or(Stop::Malformed)?;
+        let value = match unescaped {
+            Cow::Borrowed(_) => Cow::Borrowed(raw),
+            Cow::Owned(bytes) => Cow::Owned(String::from_utf8(bytes).map_err(|_| Stop::Malformed)?),
+        };
+        let nesting = self.nesting;
+        match self.at_place(|session, site| session.treat(verdict, site, &value, nesting)) {
+            Change::None => {}
+            Change::Text(new) => {
+                let mut escaped = Vec::with_capacity(new.len());
+                text::escape(&new, &mut escaped);
+                self.splice.replace(content, &escaped);
+            }
+            Change::Gone => self.splice.replace(start..self.at, b"null"),
+        }
+        Ok(())
+    }
+
+    /// The number from `start` up to here.
+    pub(super) fn number_value(&mut self, start: usize) {
+        let literal = &self.input[start..self.at];
+        let new = match self.current() {
+            Verdict::Keep => return,
+            Verdict::Search if self.is_clean || literal.len() < MIN_NUMBER_BYTES => return,
+            Verdict::Search => {
+                let claim = self.at_place(|session, site| session.claims(site, literal).into_iter().next());
+                let Some(claim) = claim else { return };
+                let new = match (claim.action, claim.detector) {
+                    (Action::Token, Some(detector)) => {
+                        token::render_number(self.session.key(), detector, literal.as_bytes())
+                    }
+                    (action, _) => self.number_token(action, literal),
+                };
+                if new == literal {
+                    return;
+                }
+                self.at_place(|session, site| session.note(site, claim.rule, claim.action));
+                new
+            }
+            Verdict::Shape => {
+                let new = number_shape(literal);
+                if new == literal {
+                    return;
+                }
+                self.at_place(|session, site| session.note_shape(site));
+                new
+            }
+            Verdict::Replace(action, rule) => {
+                let new = self.number_token(action, literal);
+                if new == literal {
+                    return;
+                }
+                self.at_place(|session, site| session.note(site, rule, action));
+                new
+            }
+        };
+        self.splice.replace(start..self.at, new.as_bytes());
+    }
+
+    fn number_token(&self, action: Action, literal: &str) -> String {
+        match action {
+            Action::Keep => literal.to_owned(),
+            Action::Token => token::number(self.session.key(), literal.as_bytes()),
+            Action::Hash => format!("\"{}\"", token::hash(self.session.key(), literal.as_bytes())),
+            Action::Mask => "0".to_owned(),
+            Action::Drop => "null".to_owned(),
+        }
+    }
+
+    /// `true`, `false` or `null` from `start` up to here. A token of one would be one of two values: it stays.
+    pub(super) fn literal_value(&mut self, start: usize) {
+        let is_null = self.bytes[start] == b'n';
+        let (new, verdict) = match self.current() {
+            _ if is_null => return,
+            Verdict::Keep | Verdict::Search | Verdict::Replace(Action::Token | Action::Keep, _) => return,
+            verdict @ (Verdict::Shape | Verdict::Replace(Action::Mask, _)) => (&b"false"[..], verdict),
+            verdict @ Verdict::Replace(Action::Hash | Action::Drop, _) => (&b"null"[..], verdict),
+        };
+        if &self.bytes[start..self.at] == new {
+            return;
+        }
+        self.at_place(|session, site| match verdict {
+            Verdict::Replace(action, rule) => session.note(site, rule, action),
+            Verdict::Keep | Verdict::Search | Verdict::Shape => session.note_shape(site),
+        });
+        self.splice.replace(start..self.at, new);
+    }
+
+    /// Replaces what must not pass of a name; whether anything was. Keys of lookup tables may be addresses or
+    /// numbers of persons.
+    pub(super) fn name_changes(&mut self, span: Range<usize>, name: &[u8]) -> bool {
+        let name = String::from_utf8_lossy(name);
+        let is_word = record::is_name(name.as_bytes());
+        if name.is_empty() || is_word && (self.is_clean || self.session.is_strict()) {
+            return false;
+        }
+        let site = Site::new(Kind::Text, b"", *self.trail);
+        let new = if self.session.is_strict() {
+            self.session.note_shape(&site);
+            Some(self.session.replacement(Action::Token, name.as_bytes()))
+        } else {
+            self.session.search(&site, &name, self.nesting)
+        };
+        let Some(new) = new else { return false };
+        let mut escaped = Vec::with_capacity(new.len());
+        text::escape(&new, &mut escaped);
+        self.splice.replace(span, &escaped);
+        true
+    }
+}
+
+/// Whether a text without a finding may hold one beneath its surface: JSON, markup, pairs, or something encoded.
+fn may_hold_more(text: &str) -> bool {
+    const MIN_ENCODED: usize = 12;
+    let bytes = text.as_bytes();
+    bytes.len() >= MIN_ENCODED || bytes.iter().any(|byte| matches!(byte, b'=' | b'%' | b'{' | b'['))
+}
+
+/// As many digits, all 1; sign and point stay, an exponent does not.
+fn number_shape(literal: &str) -> String {
+    literal
+        .chars()
+        .take_while(|c| !matches!(c, 'e' | 'E'))
+        .map(|c| if c.is_ascii_digit() { '1' } else { c })
+        .collect()
+}
