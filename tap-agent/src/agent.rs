@@ -32,6 +32,7 @@ use crate::{
     metrics::AgentMetrics,
     pipeline::{Pipeline, PipelineContext, SegmentSource},
     registry::{Details, Registry, RouteId},
+    reload,
     taps::{Command, Hooks, TapState, TapStatus, Taps, TargetId, Wanted},
 };
 
@@ -123,12 +124,13 @@ impl Agent {
         let allowed = config.kubernetes.as_ref().map_or(&[][..], |kubernetes| &kubernetes.collectors);
         let routes = Routes::new(&config.collector.0.uri().to_string(), allowed);
         let uplinks = Uplinks::new(&config.collector, &routes, config.spool_bytes)?;
+        let (redaction_tx, redaction_rx) = watch::channel(config.redaction.clone());
         let context = PipelineContext {
             agent: config.agent.clone(),
             epoch: uplinks.epoch(),
             limits: config.limits.clone(),
             registry: Arc::clone(&registry),
-            redactor: Arc::clone(&config.redaction.redactor),
+            redaction: redaction_rx.clone(),
             spools: uplinks.spools(),
         };
         let kernel_ledger = Arc::new(kernel.clone());
@@ -191,6 +193,7 @@ impl Agent {
                     node: kubernetes.node.clone(),
                     routes,
                     redactors: Redactors::new(config.redaction.clone()),
+                    redaction: redaction_rx,
                     commands: commands.clone(),
                     taps: status_rx.clone(),
                     reports: reports_tx,
@@ -201,6 +204,8 @@ impl Agent {
             }
             _ => None,
         };
+        // Ends once neither pipeline nor pods listen any more.
+        task::spawn(reload::follow(config.redaction_source.clone(), redaction_tx));
         Ok(Self {
             pipeline,
             taps: Some(TapsThread { commands, thread }),

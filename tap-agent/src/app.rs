@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context as _, anyhow};
 use tap_admin::{LogLevel, init_tracing};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::{
     agent::{Agent, Drained},
@@ -15,6 +15,7 @@ use crate::{
     cli::{Options, Run},
     command::{Signals, TappedCommand, join_and_exec},
     config::{Config, Selector, Settings, TargetSettings},
+    reload::Source,
 };
 
 /// `EX_USAGE` of sysexits.h: wrong command line or configuration.
@@ -110,11 +111,14 @@ fn load(options: Options, extra: Option<TargetSettings>) -> Result<Config, Failu
         Some(path) => read_settings(path).map_err(usage)?,
         None => Settings::default(),
     };
+    let redaction_source =
+        Source { file: options.config.clone(), key_file: options.redaction_key_file.clone() };
     options.apply(&mut settings);
     settings.targets.extend(extra);
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    Config::new(settings, host.trim())
-        .map_err(|errors| usage(anyhow!("the configuration is not valid:\n{errors}")))
+    let config = Config::new(settings, host.trim())
+        .map_err(|errors| usage(anyhow!("the configuration is not valid:\n{errors}")))?;
+    Ok(Config { redaction_source, ..config })
 }
 
 fn read_settings(path: &Path) -> anyhow::Result<Settings> {
@@ -133,7 +137,9 @@ where
     let failure = |error: anyhow::Error| Failure { code: EXIT_FAILURE, error };
     let log_level = init_tracing(&config.log.filter, config.log.format)
         .map_err(|error| Failure { code: EXIT_USAGE, error: error.into() })?;
+    hide_messages_of_panics();
     info!(?config, version = env!("CARGO_PKG_VERSION"), "starting");
+    config.redaction.announce();
     // The rings have threads of their own: the runtime serves one stream and the admin port.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -142,4 +148,12 @@ where
         .context("start the runtime")
         .map_err(failure)?;
     runtime.block_on(body(config, log_level)).map_err(failure)
+}
+
+/// The message of a panic may quote what was captured: its place alone is logged.
+fn hide_messages_of_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        error!(place, "panicked; the message is left out, as it may quote what was captured");
+    }));
 }

@@ -2,21 +2,23 @@
 
 mod kubernetes;
 mod raw;
+mod redaction;
 
-use std::{collections::HashSet, fmt, fs, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::HashSet, fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use tap_admin::LogFormat;
 use tap_flow::Limits;
-use tap_redact::{Key, Keyring, MIN_KEY_BYTES, Redactor, SettingsErrors};
 use tonic::transport::Endpoint;
 
 use crate::capture::{MAX_PORTS, MAX_RING_BYTES, MAX_RINGS, MAX_SEGMENT_CAP, MIN_RING_BYTES};
+use crate::reload::Source;
 
 pub use kubernetes::{Kubernetes, MAX_COLLECTORS};
 pub use raw::{
     AdminSettings, KubernetesSettings, LimitSettings, LogSettings, Quantity, RedactionSettings, RingSettings,
     Settings, SpoolSettings, TargetSettings,
 };
+pub use redaction::{Redaction, announce_keeps};
 
 /// Where a collector listens unless told otherwise.
 pub const DEFAULT_COLLECTOR: &str = "http://127.0.0.1:7070";
@@ -51,20 +53,13 @@ pub struct Config {
     pub rings: RingConfig,
     pub limits: Limits,
     pub redaction: Redaction,
+    /// Where it comes from, to be followed.
+    pub redaction_source: Source,
     pub spool_bytes: usize,
     /// `None`: no admin port.
     pub admin: Option<SocketAddr>,
     pub log: LogConfig,
     pub drain_timeout: Duration,
-}
-
-/// How exchanges are redacted. What it shows of itself holds no key.
-#[derive(Clone)]
-pub struct Redaction {
-    pub settings: tap_redact::Settings,
-    pub key_file: Option<PathBuf>,
-    pub redactor: Arc<Redactor>,
-    keys: Keyring,
 }
 
 /// The collector's address.
@@ -148,7 +143,7 @@ impl Config {
         let targets = target_configs(targets, &mut errors);
         let rings = ring_config(&rings, &mut errors);
         let limits = limits_of(&limits, rings.count, &mut errors);
-        let redaction = redaction_config(redaction, &mut errors);
+        let redaction = errors.redaction(Redaction::new(redaction, None));
         let spool_bytes = errors.bytes("spool.bytes", spool.bytes.as_ref(), DEFAULT_SPOOL_BYTES, MIB, GIB);
         let admin = admin_address(admin.listen.as_deref().unwrap_or(DEFAULT_ADMIN));
         let admin = errors.check("admin.listen", admin);
@@ -163,6 +158,7 @@ impl Config {
                 rings,
                 limits,
                 redaction,
+                redaction_source: Source::default(),
                 spool_bytes: spool_bytes as usize,
                 admin,
                 log,
@@ -170,24 +166,6 @@ impl Config {
             }),
             _ => Err(ConfigErrors(errors.0)),
         }
-    }
-}
-
-impl Redaction {
-    /// A redactor that redacts what these settings ask for as well.
-    pub fn stricter<'a>(
-        &self,
-        others: impl Iterator<Item = &'a tap_redact::Settings>,
-    ) -> Result<Arc<Redactor>, SettingsErrors> {
-        let all: Vec<&tap_redact::Settings> = std::iter::once(&self.settings).chain(others).collect();
-        Redactor::strictest(&all, self.keys.clone()).map(Arc::new)
-    }
-}
-
-impl fmt::Debug for Redaction {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { settings, key_file, redactor: _, keys: _ } = self;
-        f.debug_struct("Redaction").field("settings", settings).field("key_file", key_file).finish()
     }
 }
 
@@ -229,6 +207,11 @@ impl Errors {
             }
         });
         self.check(setting, bytes)
+    }
+
+    /// `None` where something is wrong.
+    fn redaction(&mut self, redaction: Result<Redaction, ConfigErrors>) -> Option<Redaction> {
+        redaction.map_err(|ConfigErrors(problems)| self.0.extend(problems)).ok()
     }
 
     fn duration(&mut self, setting: &str, text: Option<&str>, default: Duration) -> Duration {
@@ -333,32 +316,6 @@ fn limits_of(limits: &LimitSettings, rings: usize, errors: &mut Errors) -> Limit
         flows,
         idle_ns: u64::try_from(idle.as_nanos()).unwrap_or(u64::MAX),
         ..default
-    }
-}
-
-/// `None` where something is wrong.
-fn redaction_config(redaction: RedactionSettings, errors: &mut Errors) -> Option<Redaction> {
-    let (key_file, settings) = redaction.into_parts();
-    let keys = match &key_file {
-        Some(path) => fs::read(path)
-            .map_err(|error| error.to_string())
-            .and_then(|content| Keyring::parse(&content).map_err(|error| error.to_string()))
-            .map_err(|problem| format!("{}: {problem}", path.display())),
-        None => Key::new(&rand::random::<[u8; 32]>()).map(Keyring::from).map_err(|error| error.to_string()),
-    };
-    let keys = keys.map_err(|problem| errors.add("redaction.key_file", problem)).ok();
-    // With any key: what is wrong with the rules is told beside what is wrong with the key.
-    let any_keys = Key::new(&[0; MIN_KEY_BYTES]).map(Keyring::from).ok();
-    let is_known = keys.is_some();
-    let keys = keys.or(any_keys)?;
-    match Redactor::new(&settings, keys.clone()) {
-        Ok(redactor) => {
-            is_known.then(|| Redaction { settings, key_file, redactor: Arc::new(redactor), keys })
-        }
-        Err(SettingsErrors(problems)) => {
-            problems.iter().for_each(|problem| errors.0.push(format!("redaction.{problem}")));
-            None
-        }
     }
 }
 

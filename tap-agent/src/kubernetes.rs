@@ -37,7 +37,10 @@ use self::{
     selection::Selection,
     watch::Change,
 };
-use crate::taps::{Command, TapStatus};
+use crate::{
+    config::Redaction,
+    taps::{Command, TapStatus},
+};
 
 /// How long to wait for more changes before they are acted upon together: a roll-out changes many pods at once.
 const SETTLE: Duration = Duration::from_millis(20);
@@ -57,6 +60,8 @@ pub struct Kubernetes {
     pub node: String,
     pub routes: Routes,
     pub redactors: Redactors,
+    /// Changes of the agent's own redaction.
+    pub redaction: state::Receiver<Redaction>,
     pub commands: mpsc::SyncSender<Command>,
     pub taps: state::Receiver<Vec<TapStatus>>,
     pub reports: state::Sender<Vec<v1::PolicyReport>>,
@@ -113,7 +118,7 @@ impl Kubernetes {
 
     /// Turns news into commands and reports.
     async fn select(self, mut news_rx: async_mpsc::Receiver<News>, pending: Pending) {
-        let Self { node, routes, redactors, commands, mut taps, reports } = self;
+        let Self { node, routes, redactors, mut redaction, commands, mut taps, reports } = self;
         let mut selection = Selection::new(routes, redactors);
         let mut pending = Some(pending);
         let mut act_at: Option<Instant> = None;
@@ -139,6 +144,10 @@ impl Kubernetes {
                     if selection.is_complete() && pending.take().is_some() {
                         info!(node, pods = selection.pods.len(), policies = selection.policies(), "following the pods of this node");
                     }
+                }
+                Ok(()) = redaction.changed() => {
+                    selection.set_redaction(redaction.borrow_and_update().clone());
+                    act_at.get_or_insert_with(|| Instant::now() + SETTLE);
                 }
                 Ok(()) = taps.changed() => {
                     taps.mark_unchanged();

@@ -30,6 +30,7 @@ pub mod ledger;
 pub mod metrics;
 pub mod pipeline;
 pub mod registry;
+pub mod reload;
 pub mod spool;
 pub mod taps;
 pub mod uplink;

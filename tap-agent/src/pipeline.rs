@@ -7,6 +7,7 @@
 use std::{
     collections::HashMap,
     fmt, io,
+    panic::{self, AssertUnwindSafe},
     sync::Arc,
     thread::{self, JoinHandle},
     time::Duration,
@@ -14,7 +15,8 @@ use std::{
 
 use bytes::Bytes;
 use tap_flow::{Assembler, Exchange, Limits, Segment, TapId};
-use tap_redact::Redactor;
+use tap_redact::{Redactor, Subject};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -22,6 +24,7 @@ use crate::{
     amount::Amount,
     batch::OpenBatch,
     clock::{WallClock, boottime},
+    config::Redaction,
     export::{Attribution, Exporter},
     ledger::{Losses, Reason, RingProgress, Stage, TapProgress},
     registry::{CapturePlan, Details, Registry, Target, TargetKey, UnknownCgroup},
@@ -63,7 +66,8 @@ pub struct PipelineContext {
     pub epoch: u64,
     pub limits: Limits,
     pub registry: Arc<Registry>,
-    pub redactor: Arc<Redactor>,
+    /// What is in effect, and every change of it.
+    pub redaction: watch::Receiver<Redaction>,
     /// One for each route.
     pub spools: Vec<Arc<Spool>>,
 }
@@ -130,7 +134,10 @@ struct Ring<S> {
 /// Where exchanges go.
 struct Outlet {
     registry: Arc<Registry>,
+    redaction: watch::Receiver<Redaction>,
+    /// Of targets without one of their own.
     redactor: Arc<Redactor>,
+    node: String,
     exporter: Exporter,
     clock: WallClock,
     now: u64,
@@ -157,11 +164,13 @@ struct TapRecord {
 
 impl<S: SegmentSource> Ring<S> {
     fn new(number: usize, source: S, context: &PipelineContext, progress: Arc<RingProgress>) -> Self {
-        let PipelineContext { agent, epoch, limits, registry, redactor, spools } = context;
+        let PipelineContext { agent, epoch, limits, registry, redaction, spools } = context;
         let route = |spool| Route { batch: OpenBatch::default(), spool: Arc::clone(spool) };
         let outlet = Outlet {
             registry: Arc::clone(registry),
-            redactor: Arc::clone(redactor),
+            redactor: Arc::clone(&redaction.borrow().redactor),
+            redaction: redaction.clone(),
+            node: agent.clone(),
             exporter: Exporter::new(agent, *epoch, number),
             clock: WallClock::sample(),
             now: boottime(),
@@ -217,6 +226,7 @@ impl<S: SegmentSource> Ring<S> {
     fn turn(&mut self) -> usize {
         let Self { source, assembler, outlet, .. } = self;
         outlet.now = boottime();
+        outlet.follow_redaction();
         let records = source.drain(RECORDS_PER_TURN, &mut |segment| {
             // A tap is registered before it is attached, so what has no target was never asked for.
             if outlet.knows(segment.key.tap) {
@@ -259,6 +269,14 @@ impl<S: SegmentSource> Ring<S> {
 }
 
 impl Outlet {
+    /// Takes over a change of the agent's own redaction.
+    fn follow_redaction(&mut self) {
+        // An error is that there will be no more changes.
+        if self.redaction.has_changed().unwrap_or(false) {
+            self.redactor = Arc::clone(&self.redaction.borrow_and_update().redactor);
+        }
+    }
+
     fn knows(&mut self, tap: TapId) -> bool {
         if self.taps.contains_key(&tap) {
             return true;
@@ -296,7 +314,19 @@ impl Outlet {
             }
         }
         let redactor = capture.and_then(|capture| capture.redactor.as_ref()).unwrap_or(&self.redactor);
-        let redacted = redactor.redact(exchange);
+        let Details { workload, namespace, pod, labels, .. } = &*record.details;
+        let subject = Subject {
+            target: &record.target.name,
+            node: &self.node,
+            namespace,
+            workload,
+            pod,
+            container: container.unwrap_or_default(),
+            labels,
+        };
+        let Some(redacted) = caught(|| redactor.redact_of(exchange, subject)) else {
+            return lose(&mut record.losses, Stage::Redaction, "panic", wire_bytes);
+        };
         let target = Attribution { name: &record.target.name, details: &record.details, container };
         let mut message = self.exporter.export(redacted, &target, &self.clock);
         if let Some((plan, policies)) = selected {
@@ -355,6 +385,12 @@ impl TapRecord {
     }
 }
 
+/// What `body` gives, unless it panics: a bug must cost an exchange, not a ring.
+fn caught<T>(body: impl FnOnce() -> T) -> Option<T> {
+    // Nothing that was half changed is used again: redaction changes the exchange alone, which is lost.
+    panic::catch_unwind(AssertUnwindSafe(body)).ok()
+}
+
 fn lose(losses: &mut Losses, stage: Stage, word: &'static str, wire_bytes: u64) {
     *losses.entry(Reason { stage, word }).or_default() +=
         Amount { exchanges: 1, bytes: wire_bytes, segments: 0 };
@@ -378,5 +414,16 @@ impl fmt::Debug for PipelineContext {
             .field("epoch", epoch)
             .field("limits", limits)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_caught() {
+        assert_eq!(caught(|| 1), Some(1));
+        assert_eq!(caught::<()>(|| panic!("as a bug would")), None);
     }
 }

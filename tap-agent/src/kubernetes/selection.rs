@@ -18,7 +18,7 @@ use super::{
     watch::{Change, Objects},
 };
 use crate::{
-    config::{PortFilter, Redaction, Selector},
+    config::{PortFilter, Redaction, Selector, announce_keeps},
     registry::{CapturePlan, Details, RouteId},
     taps::{Command, TargetId, Wanted},
 };
@@ -29,6 +29,8 @@ pub(super) struct Selection {
     policies: Objects<PolicyEntry>,
     routes: Routes,
     redactors: Redactors,
+    /// The agent's own redaction has changed since the taps were told.
+    is_stale: bool,
     /// What the taps were told last of each pod, by UID.
     told: HashMap<Arc<str>, Told>,
 }
@@ -64,6 +66,7 @@ impl Selection {
             policies: Objects::default(),
             routes,
             redactors,
+            is_stale: false,
             told: HashMap::new(),
         }
     }
@@ -88,6 +91,12 @@ impl Selection {
             }
         };
         self.policies.take(change);
+    }
+
+    /// Takes over a change of the agent's own redaction, for the pods that are tapped too.
+    pub(super) fn set_redaction(&mut self, own: Redaction) {
+        self.redactors = Redactors::new(own);
+        self.is_stale = true;
     }
 
     /// Whether pods and policies were listed once.
@@ -116,7 +125,7 @@ impl Selection {
             selected.insert(Arc::clone(&pod.uid));
             in_use.insert(policies.clone());
             let known = self.told.get(&pod.uid);
-            if known.is_some_and(|told| told.policies == policies && told.pod == *pod) {
+            if !self.is_stale && known.is_some_and(|told| told.policies == policies && told.pod == *pod) {
                 continue;
             }
             // Checked when the policy was read.
@@ -133,6 +142,7 @@ impl Selection {
             commands.push(Command::Put(Box::new(wanted(pod, plan, route, redactor))));
             self.told.insert(Arc::clone(&pod.uid), Told { pod: pod.clone(), policies });
         }
+        self.is_stale = false;
         self.redactors.made.retain(|policies, _| in_use.contains(policies));
         self.told.retain(|uid, _| {
             let is_wanted = selected.contains(uid);
@@ -252,6 +262,7 @@ impl Redactors {
             return Ok(Some(Arc::clone(redactor)));
         }
         let redactor = self.own.stricter(plan.redactions())?;
+        announce_keeps(&redactor, "of policies");
         self.made.insert(policies.to_vec(), Arc::clone(&redactor));
         Ok(Some(redactor))
     }
