@@ -82,9 +82,24 @@ fn facts(text: &mut String, exchange: &Exchange, style: &Style) {
     }
 }
 
+/// The shortest that says who it is: `namespace/pod`, `namespace/service`, `Node/name`, or else the address.
+pub(crate) fn end_name(endpoint: &Endpoint) -> String {
+    let Endpoint { ip: _, port: _, namespace, pod, service, workload } = endpoint;
+    let name = [pod, service, workload].into_iter().find(|name| !name.is_empty());
+    match name {
+        Some(name) if namespace.is_empty() => name.clone(),
+        Some(name) => format!("{namespace}/{name}"),
+        None => address(endpoint),
+    }
+}
+
+fn address(Endpoint { ip, port, .. }: &Endpoint) -> String {
+    if ip.contains(':') { format!("[{ip}]:{port}") } else { format!("{ip}:{port}") }
+}
+
 fn endpoint(endpoint: &Endpoint) -> String {
-    let Endpoint { ip, port, namespace, pod, service, workload } = endpoint;
-    let address = if ip.contains(':') { format!("[{ip}]:{port}") } else { format!("{ip}:{port}") };
+    let Endpoint { ip: _, port: _, namespace, pod, service, workload } = endpoint;
+    let address = address(endpoint);
     let names: Vec<_> = [namespace, workload, pod, service]
         .into_iter()
         .filter(|name| !name.is_empty())

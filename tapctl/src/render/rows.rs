@@ -3,9 +3,9 @@
 use comfy_table::{Cell, Color, ColumnConstraint, Row, Width};
 use tap_proto::v1::{Completeness, Exchange, Role, completeness::State};
 
-use super::{Style, escape, lines, right, unit};
+use super::{Style, escape, exchange::end_name, lines, right, unit};
 
-/// From this width on there is room for dates, all sizes and whole ids.
+/// From this width on there is room for dates, all sizes and both ends.
 const WIDE: u16 = 150;
 /// From this width on there is room for the response's size.
 const MEDIUM: u16 = 100;
@@ -26,6 +26,8 @@ enum Column {
     Whole,
     Id,
     IdPrefix,
+    From,
+    To,
     Request,
 }
 
@@ -39,17 +41,42 @@ pub(crate) struct Rows<'a> {
 impl<'a> Rows<'a> {
     pub(crate) fn new(style: &'a Style) -> Self {
         use Column::{
-            DateTime, Duration, Id, IdPrefix, Method, Request, RequestSize, ResponseSize, Role, Status, Time,
-            Whole,
+            DateTime, Duration, From, Id, IdPrefix, Method, Request, RequestSize, ResponseSize, Role, Status,
+            Time, To, Whole,
         };
         let columns: &[Column] = match style.width {
             Some(..MEDIUM) => &[Time, Role, Method, Status, Duration, Whole, IdPrefix, Request],
             Some(MEDIUM..WIDE) => {
                 &[Time, Role, Method, Status, Duration, ResponseSize, Whole, IdPrefix, Request]
             }
-            Some(WIDE..) | None => {
-                &[DateTime, Role, Method, Status, Duration, RequestSize, ResponseSize, Whole, Id, Request]
-            }
+            Some(WIDE..) => &[
+                DateTime,
+                Role,
+                Method,
+                Status,
+                Duration,
+                RequestSize,
+                ResponseSize,
+                Whole,
+                IdPrefix,
+                From,
+                To,
+                Request,
+            ],
+            None => &[
+                DateTime,
+                Role,
+                Method,
+                Status,
+                Duration,
+                RequestSize,
+                ResponseSize,
+                Whole,
+                Id,
+                From,
+                To,
+                Request,
+            ],
         };
         Self { style, columns }
     }
@@ -103,6 +130,8 @@ impl Column {
             Self::ResponseSize => "RECEIVED",
             Self::Whole => "WHOLE",
             Self::Id | Self::IdPrefix => "ID",
+            Self::From => "FROM",
+            Self::To => "TO",
             Self::Request => "REQUEST",
         }
     }
@@ -118,6 +147,7 @@ impl Column {
             Self::Whole => Some(5),
             Self::Id => Some(36),
             Self::IdPrefix => Some(ID_PREFIX as u16),
+            Self::From | Self::To => Some(21),
             Self::Request => None,
         }
     }
@@ -158,6 +188,10 @@ impl Column {
             }
             Self::Id => escape::text(&exchange.id),
             Self::IdPrefix => escape::text(&exchange.id.chars().take(ID_PREFIX).collect::<String>()),
+            Self::From => exchange.source.as_ref().map_or_else(unknown, |end| escape::text(&end_name(end))),
+            Self::To => {
+                exchange.destination.as_ref().map_or_else(unknown, |end| escape::text(&end_name(end)))
+            }
             Self::Request => request.map_or_else(unknown, |request| {
                 let separator = if request.query.is_empty() { "" } else { "?" };
                 escape::text(&format!("{}{}{separator}{}", request.host, request.path, request.query))
@@ -203,7 +237,7 @@ fn whole(exchange: &Exchange) -> &'static str {
 #[cfg(test)]
 mod tests {
     use jiff::tz::TimeZone;
-    use tap_proto::v1::{Body, Request, Response};
+    use tap_proto::v1::{Body, Endpoint, Request, Response};
 
     use super::*;
 
@@ -218,6 +252,15 @@ mod tests {
             role: Role::Inbound.into(),
             time: Some(prost_types::Timestamp { seconds: 1_700_000_000, nanos: 5_000_000 }),
             duration: Some(prost_types::Duration { seconds: 0, nanos: 1_234_567 }),
+            source: Some(Endpoint { ip: "10.244.1.1".into(), port: 4_321, ..Endpoint::default() }),
+            destination: Some(Endpoint {
+                ip: "10.244.2.3".into(),
+                port: 8_080,
+                namespace: "shop".into(),
+                pod: "cart-7f9-x2".into(),
+                workload: "Deployment/cart".into(),
+                ..Endpoint::default()
+            }),
             request: Some(Request {
                 method: "GET".into(),
                 host: "shop".into(),
@@ -243,9 +286,9 @@ mod tests {
         assert_eq!(
             rows.header() + &rows.rows(&[exchange("/cart"), Exchange::default()]),
             "\
-TIME               ROLE METHOD  CODE    TOOK     SENT RECEIVED WHOLE ID                                   REQUEST
-11-14 22:13:20.005 in   GET      200 1.23 ms      0 B 2.00 KiB yes   018bcfe5-6805-7abc-8def-0123456789ab shop/cart?a=1
--                  -    -          -       -        -        - half                                       -
+TIME               ROLE METHOD  CODE    TOOK     SENT RECEIVED WHOLE ID                                   FROM                  TO                    REQUEST
+11-14 22:13:20.005 in   GET      200 1.23 ms      0 B 2.00 KiB yes   018bcfe5-6805-7abc-8def-0123456789ab 10.244.1.1:4321       shop/cart-7f9-x2      shop/cart?a=1
+-                  -    -          -       -        -        - half                                       -                     -                     -
 "
         );
     }
