@@ -10,7 +10,7 @@
 //! ended. Tenancies that ended are kept for [`KEEP`], [`MAX_TENANCIES`] bounds them all.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, VecDeque},
     net::IpAddr,
     sync::Arc,
 };
@@ -63,7 +63,7 @@ pub(crate) struct Peer {
 /// An object of the cluster as it is now.
 #[derive(Clone, Debug)]
 pub(crate) struct Claim {
-    pub(crate) uid: Box<str>,
+    pub(crate) uid: Arc<str>,
     pub(crate) peer: Peer,
     pub(crate) places: Vec<Place>,
     /// When it can first have been there; absent where that is not known: then it is when it was first seen.
@@ -85,7 +85,10 @@ pub(crate) enum Found<'a> {
 pub(crate) struct Index {
     tenancies: HashMap<Place, Vec<Tenancy>>,
     count: usize,
-    objects: HashMap<Box<str>, Object>,
+    /// Where a tenancy ended, and when, about in the order of time: what is to be forgotten is found without looking
+    /// at all of them.
+    ended: VecDeque<(Millis, Place)>,
+    objects: HashMap<Arc<str>, Object>,
     /// Of each kind: which listing is the newest.
     listings: HashMap<Kind, u64>,
     refused: u64,
@@ -93,7 +96,7 @@ pub(crate) struct Index {
 
 #[derive(Debug)]
 struct Tenancy {
-    uid: Box<str>,
+    uid: Arc<str>,
     peer: Arc<Peer>,
     from: Millis,
     until: Option<Millis>,
@@ -148,11 +151,11 @@ impl Index {
     /// They were: those that were not have ended, it is not known when.
     pub(crate) fn end_listing(&mut self, kind: Kind, now: Millis) {
         let listing = self.listings.get(&kind).copied().unwrap_or_default();
-        let gone: Vec<Box<str>> = self
+        let gone: Vec<Arc<str>> = self
             .objects
             .iter()
             .filter(|(_, object)| object.kind == kind && object.listing != listing)
-            .map(|(uid, _)| uid.clone())
+            .map(|(uid, _)| Arc::clone(uid))
             .collect();
         for uid in gone {
             self.remove(&uid, now);
@@ -177,13 +180,16 @@ impl Index {
 
     /// Forgets what ended too long ago to be asked for.
     pub(crate) fn prune(&mut self, now: Millis) {
-        let mut count = 0;
-        self.tenancies.retain(|_, tenancies| {
-            tenancies.retain(|tenancy| tenancy.until.is_none_or(|until| until >= now - KEEP));
-            count += tenancies.len();
-            !tenancies.is_empty()
-        });
-        self.count = count;
+        let oldest = now.saturating_sub(KEEP);
+        while let Some((_, place)) = self.ended.pop_front_if(|(at, _)| *at < oldest) {
+            let Some(tenancies) = self.tenancies.get_mut(&place) else { continue };
+            let before = tenancies.len();
+            tenancies.retain(|tenancy| tenancy.until.is_none_or(|until| until >= oldest));
+            self.count -= before - tenancies.len();
+            if tenancies.is_empty() {
+                self.tenancies.remove(&place);
+            }
+        }
     }
 
     /// How many tenancies there are.
@@ -211,26 +217,31 @@ impl Index {
     fn occupy(
         &mut self,
         place: Place,
-        uid: &str,
+        uid: &Arc<str>,
         peer: &Arc<Peer>,
         from: Option<Millis>,
         until: Option<Millis>,
         now: Millis,
     ) -> bool {
-        let tenancies = self.tenancies.entry(place).or_default();
-        let own = tenancies.iter_mut().rev().find(|tenancy| &*tenancy.uid == uid);
+        // Most addresses have one owner for long.
+        let tenancies = self.tenancies.entry(place).or_insert_with(|| Vec::with_capacity(1));
+        let own = tenancies.iter_mut().rev().find(|tenancy| tenancy.uid == *uid);
         match own {
             // One that ended begins again: a service that gives a port up and takes it back.
             Some(own) if own.until.is_none() || until.is_some() => {
                 own.from = from.map_or(own.from, |from| from.min(own.from));
                 // The first word on the end stands: later ones only repeat it.
-                own.until = own.until.or(until);
+                if let (None, Some(at)) = (own.until, until) {
+                    own.until = until;
+                    self.ended.push_back((at, place));
+                }
                 own.peer = Arc::clone(peer);
                 true
             }
             _ if self.count < MAX_TENANCIES => {
                 let from = if own.is_some() { now } else { from.or(until).unwrap_or(now) };
-                tenancies.push(Tenancy { uid: uid.into(), peer: Arc::clone(peer), from, until });
+                tenancies.push(Tenancy { uid: Arc::clone(uid), peer: Arc::clone(peer), from, until });
+                self.ended.extend(until.map(|at| (at, place)));
                 self.count += 1;
                 true
             }
@@ -248,6 +259,7 @@ impl Index {
         for tenancy in self.tenancies.get_mut(&place).into_iter().flatten() {
             if &*tenancy.uid == uid && tenancy.until.is_none() {
                 tenancy.until = Some(at);
+                self.ended.push_back((at, place));
             }
         }
     }

@@ -164,8 +164,8 @@ mod tests {
 
     #[test]
     fn a_change_of_state_is_written_when_it_has_settled() {
-        let writes = run(100, |step| status(i64::from(step >= 500), 0), None);
-        assert_eq!(writes, [SETTLE + Duration::from_secs(50)]);
+        let writes = run(100, |step| status(1 + i64::from(step >= 500), 0), None);
+        assert_eq!(writes, [SETTLE, SETTLE + Duration::from_secs(50)]);
     }
 
     #[test]
