@@ -42,15 +42,46 @@ impl Variant {
     }
 }
 
+/// Digits that are looked at before all are decoded.
+const FIRST_DIGITS: usize = 16;
+
+/// The values of the digits of both alphabets; none of what is no digit.
+const VALUES: [u8; 256] = {
+    let mut values = [u8::MAX; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        values[byte] = match byte as u8 {
+            upper @ b'A'..=b'Z' => upper - b'A',
+            lower @ b'a'..=b'z' => lower - b'a' + 26,
+            digit @ b'0'..=b'9' => digit - b'0' + 52,
+            b'+' | b'-' => 62,
+            b'/' | b'_' => 63,
+            _ => u8::MAX,
+        };
+        byte += 1;
+    }
+    values
+};
+
 /// Whether the beginning of it decodes to text: most words and hashes do not, and are not decoded in full.
-pub(crate) fn may_be_text(encoded: &[u8], variant: Variant) -> bool {
-    let mut decoded = [0; 12];
-    let whole = encoded.len().min(16) / 4 * 4;
-    match variant.engine().decode_slice(&encoded[..whole], &mut decoded) {
-        Ok(length) => {
-            decoded[..length].iter().all(|byte| matches!(byte, b'\t' | b'\n' | b'\r' | b' '..=b'~' | 0x80..))
+pub(crate) fn may_be_text(encoded: &[u8]) -> bool {
+    let mut decoded = [0; FIRST_DIGITS / 4 * 3];
+    let mut length = 0;
+    for chunk in encoded.chunks_exact(4).take(FIRST_DIGITS / 4) {
+        let group =
+            chunk.iter().fold(0_u32, |group, digit| group << 6 | u32::from(VALUES[usize::from(*digit)]));
+        let [_, first, second, third] = group.to_be_bytes();
+        if first < b' ' && !matches!(first, b'\t' | b'\n' | b'\r') {
+            return false;
         }
-        Err(_) => false,
+        decoded[length..length + 3].copy_from_slice(&[first, second, third]);
+        length += 3;
+    }
+    // The last group may be short, and the last character cut in two.
+    let is_end = encoded.len() <= FIRST_DIGITS;
+    match std::str::from_utf8(&decoded[..length]) {
+        Ok(text) => is_end || !text.contains(|c: char| c.is_ascii_control() && !c.is_ascii_whitespace()),
+        Err(error) => error.error_len().is_none() || is_end && error.valid_up_to() + 3 >= length,
     }
 }
 

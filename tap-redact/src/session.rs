@@ -148,6 +148,14 @@ impl<'r> Session<'r> {
         }
     }
 
+    /// As [`Self::search`] for a text in which nothing can be found as it stands.
+    pub(crate) fn beneath(&mut self, site: &Site<'_>, text: &str, nesting: u8) -> Option<String> {
+        match value::within(self, site, text, nesting) {
+            value::Within::Searched(change) => change,
+            value::Within::Text => None,
+        }
+    }
+
     /// Replaces what rules for parts and detectors find in a text as it stands.
     pub(crate) fn parts(&mut self, site: &Site<'_>, text: &str) -> Option<String> {
         let claims = self.claims(site, text);

@@ -73,6 +73,53 @@ pub(crate) fn within(session: &mut Session<'_>, site: &Site<'_>, text: &str, nes
     }
 }
 
+/// Whether a text holds nothing beneath its surface, for sure. One pass; most texts are.
+pub(crate) fn is_flat(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    if matches!(text.trim_ascii_start().as_bytes().first(), Some(b'{' | b'[' | b'<')) || bytes.ends_with(b"}")
+    {
+        return false;
+    }
+    let mut start = 0;
+    while start < bytes.len() {
+        let (end, signs) = run_end(bytes, start);
+        if may_be_encoded(&bytes[start..end], signs) {
+            return false;
+        }
+        start = end + 1;
+    }
+    true
+}
+
+/// The end of the run that begins at `start`, and what its bytes say.
+fn run_end(bytes: &[u8], start: usize) -> (usize, u8) {
+    let mut signs = 0;
+    let mut end = start;
+    while let Some(byte) = bytes.get(end) {
+        let class = CLASSES[usize::from(*byte)];
+        if class & END != 0 {
+            break;
+        }
+        signs |= class;
+        end += 1;
+    }
+    (end, signs)
+}
+
+/// Whether a run may be a URL, pairs, or encoded.
+fn may_be_encoded(run: &[u8], signs: u8) -> bool {
+    if signs & (PERCENT | EQUALS) != 0 {
+        return true;
+    }
+    if run.len() < MIN_BASE64_BYTES {
+        return false;
+    }
+    if signs & OTHER != 0 {
+        return signs & SLASH != 0 && url::find(run, b"://").is_some();
+    }
+    run.len() >= BINARY_BYTES || encoded::may_be_text(run)
+}
+
 /// JSON in a text; `None` where it is none.
 fn structure(session: &mut Session<'_>, site: &Site<'_>, text: &str, nesting: u8) -> Option<Option<String>> {
     if nesting == 0 {
@@ -110,14 +157,8 @@ fn runs(session: &mut Session<'_>, site: &Site<'_>, text: &str, nesting: u8) -> 
     let mut splice = Splice::new(bytes);
     let mut start = 0;
     while start < bytes.len() {
-        let mut signs = 0;
-        let length = bytes[start..].iter().position(|byte| {
-            let class = CLASSES[usize::from(*byte)];
-            signs |= class;
-            class & END != 0
-        });
-        let end = length.map_or(bytes.len(), |length| start + length);
-        if (end - start >= MIN_BASE64_BYTES || signs & (PERCENT | EQUALS) != 0)
+        let (end, signs) = run_end(bytes, start);
+        if may_be_encoded(&bytes[start..end], signs)
             && let Some(redacted) = run(session, site, &text[start..end], signs, nesting - 1)
         {
             splice.replace(start..end, redacted.as_bytes());
@@ -169,7 +210,7 @@ fn in_base64(session: &mut Session<'_>, site: &Site<'_>, run: &str, nesting: u8)
     }
     let variant = Variant::of(text);
     let is_file = text.len() >= BINARY_BYTES && session.drops_opaque();
-    if !is_file && !encoded::may_be_text(text.as_bytes(), variant) {
+    if !is_file && !encoded::may_be_text(text.as_bytes()) {
         return None;
     }
     match String::from_utf8(encoded::decode(text.as_bytes(), variant)?) {

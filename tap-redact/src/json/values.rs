@@ -8,7 +8,7 @@ use crate::{
     record,
     session::Change,
     settings::Action,
-    token,
+    token, value,
 };
 
 /// Numbers shorter than this are searched only where their field may give them a meaning (a coordinate, a year).
@@ -23,7 +23,12 @@ impl<'r> Scanner<'_, 'r, '_> {
             return Ok(());
         }
         let raw = &self.input[content.clone()];
-        if verdict == Verdict::Search && !is_escaped && self.is_clean && !may_hold_more(raw) {
+        if verdict == Verdict::Search && !is_escaped && self.is_clean {
+            if !value::is_flat(raw) {
+                let nesting = self.nesting;
+                let new = self.at_place(|session, site| session.beneath(site, raw, nesting));
+                self.put(content, new);
+            }
             return Ok(());
         }
         let unescaped = text::unescape(raw.as_bytes()).ok_or(Stop::Malformed)?;
@@ -34,14 +39,19 @@ impl<'r> Scanner<'_, 'r, '_> {
         let nesting = self.nesting;
         match self.at_place(|session, site| session.treat(verdict, site, &value, nesting)) {
             Change::None => {}
-            Change::Text(new) => {
-                let mut escaped = Vec::with_capacity(new.len());
-                text::escape(&new, &mut escaped);
-                self.splice.replace(content, &escaped);
-            }
+            Change::Text(new) => self.put(content, Some(new)),
             Change::Gone => self.splice.replace(start..self.at, b"null"),
         }
         Ok(())
+    }
+
+    /// Puts a text in the place of what a string says.
+    fn put(&mut self, content: Range<usize>, new: Option<String>) {
+        if let Some(new) = new {
+            let mut escaped = Vec::with_capacity(new.len());
+            text::escape(&new, &mut escaped);
+            self.splice.replace(content, &escaped);
+        }
     }
 
     /// The number from `start` up to here.
@@ -130,18 +140,9 @@ impl<'r> Scanner<'_, 'r, '_> {
             self.session.search(&site, &name, self.nesting)
         };
         let Some(new) = new else { return false };
-        let mut escaped = Vec::with_capacity(new.len());
-        text::escape(&new, &mut escaped);
-        self.splice.replace(span, &escaped);
+        self.put(span, Some(new));
         true
     }
-}
-
-/// Whether a text without a finding may hold one beneath its surface: JSON, markup, pairs, or something encoded.
-fn may_hold_more(text: &str) -> bool {
-    const MIN_ENCODED: usize = 12;
-    let bytes = text.as_bytes();
-    bytes.len() >= MIN_ENCODED || bytes.iter().any(|byte| matches!(byte, b'=' | b'%' | b'{' | b'['))
 }
 
 /// As many digits, all 1; sign and point stay, an exponent does not.

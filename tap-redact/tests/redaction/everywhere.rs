@@ -171,6 +171,35 @@ fn in_body(secret: &str) -> Vec<Planted> {
     all
 }
 
+/// A value that only its name gives away, in every kind of body that has names.
+fn under_a_name(name: &str, secret: &str) -> Vec<Planted> {
+    let body = |media, body: String| ("/".to_owned(), String::new(), media, body);
+    vec![
+        body("application/json", format!("{{\"a\":{{\"{name}\":[{{\"x\":\"{secret}\"}}]}}}}")),
+        body("application/json", format!("{{\"a\":\"{{\\\"{name}\\\":\\\"{secret}\\\"}}\"}}")),
+        body("application/json", format!("{{\"a\":\"x=1&{name}={secret}\"}}")),
+        body(
+            "application/json",
+            format!("{{\"a\":\"{}\"}}", base64(format!("{{\"{name}\":\"{secret}\"}}").as_bytes())),
+        ),
+        body("application/x-www-form-urlencoded", format!("a=1&{name}={secret}")),
+        body(
+            "multipart/form-data; boundary=b",
+            format!("--b\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{secret}\r\n--b--\r\n"),
+        ),
+        body("application/xml", format!("<a><n:{name} x=\"1\"><b>{secret}</b></n:{name}></a>")),
+        body("application/xml", format!("<a {name}=\"{secret}\"/>")),
+        body("text/html", format!("<input type=text value=\"{secret}\" name='{name}'>")),
+        body("text/csv", format!("id,{name}\n1,{secret}\n2,\"{secret}\"\n")),
+        body("application/graphql", format!("mutation {{ f({name}: \"{secret}\") {{ id }} }}")),
+        body("application/graphql", format!("query ($x: In = {{{name}: [\"{secret}\"]}}) {{ id }}")),
+        body("text/event-stream", format!("data: {{\"{name}\": \"{secret}\"}}\n\n")),
+        body("text/plain", format!("with {name}={secret} and {name}: \"{secret}\"")),
+        (format!("/a;{name}={secret}?{name}={secret}#{name}={secret}"), String::new(), "", String::new()),
+        ("/".to_owned(), format!("Location: https://h.example/a?{name}={secret}\r\n"), "", String::new()),
+    ]
+}
+
 fn gzip(content: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     encoder.write_all(content).unwrap();
@@ -241,6 +270,25 @@ fn assemble(request: &[u8], response: &[u8], lengths: &[usize]) -> Vec<Exchange>
     push(Direction::Egress, TcpFlags::FIN, 1 + response.len(), b"");
     assembler.finish(&mut |exchange| exchanges.push(exchange));
     exchanges
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
+
+    #[test]
+    fn nothing_of_a_named_value_comes_out(
+        secret in "QX[A-Z]{5}[A-Z0-9]{4,12}",
+        name in proptest::sample::select(vec!["password", "userPassword", "access_token", "first_name", "ssn", "cardNumber"]),
+        lengths in proptest::collection::vec(1..400_usize, 1..8),
+    ) {
+        let redactor = redactor();
+        for planted in under_a_name(name, &secret) {
+            let (request, response) = conversation(&planted, false, "nothing");
+            for exchange in assemble(&request, &response, &lengths) {
+                assert_gone(&redactor.redact(exchange), &secret);
+            }
+        }
+    }
 }
 
 proptest! {

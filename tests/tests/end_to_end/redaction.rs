@@ -74,13 +74,44 @@ fn secrets_are_nowhere() {
         b"hunter2-s3cr3t nonsense\r\nAuthorization: Bearer bearer-s3cr3t-token\r\n\r\n",
     );
 
+    // Where no name tells it, in all kinds of bodies, whole and broken.
+    let torture = [
+        ("application/json", r#"{"a": ["see jane.doe@example.com"], "b": "{\"c\": 4111111111111111}"}"#),
+        ("application/json", r#"{"broken": "jane.doe@example.com", "card": 4111111111111111"#),
+        ("application/xml", "<a note='jane.doe@example.com'><!-- 4111111111111111 --></a>"),
+        ("text/html", "<p>jane.doe@example.com<script>let card = 4111111111111111;</script>"),
+        ("text/csv", "id,note\n1,jane.doe@example.com\n2,4111111111111111\n"),
+        ("text/plain", "write to jane.doe@example.com or pay with 4111111111111111"),
+        ("text/event-stream", "data: {\"a\": \"jane.doe@example.com\"}\n\n"),
+        ("application/graphql", "query { user(mail: \"jane.doe@example.com\") { id } }"),
+        ("application/octet-stream", "jane.doe@example.com 4111111111111111"),
+        (
+            "multipart/form-data; boundary=b",
+            "--b\r\nContent-Disposition: form-data; name=\"n\"; filename=\"jane.doe@example.com.txt\"\r\n\r\n4111111111111111\r\n--b--\r\n",
+        ),
+    ];
+    for (media, body) in torture {
+        let media = format!("Content-Type: {media}");
+        let path = "/torture/jane.doe%40example.com?q=4111111111111111";
+        curl(&[
+            "-H",
+            &media,
+            "-H",
+            "X-Note: of jane.doe@example.com",
+            "--data-binary",
+            body,
+            &nginx.url(path),
+        ]);
+    }
+    let tortured = rig.stored(r#"role == "inbound" && request.path.startsWith("/torture/")"#, torture.len());
+
     let exchanges = rig.stored(r#"role == "inbound" && request.path in ["/json", "/login", "/upload"]"#, 4);
     let metrics = agent.admin("/metrics").unwrap();
     let log = agent.log();
     rig.settle(agent);
 
     let texts = [
-        format!("{exchanges:?}"),
+        format!("{exchanges:?} {tortured:?}"),
         metrics,
         log,
         rig.collector.admin("/metrics").unwrap(),
