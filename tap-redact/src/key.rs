@@ -35,6 +35,8 @@ const MAX_KEYS: usize = 8;
 pub struct Key {
     mac: Hmac<Sha256>,
     id: Arc<str>,
+    /// Those whose tokens are known, too.
+    earlier: Arc<[Hmac<Sha256>]>,
 }
 
 /// The key in use, and those before it.
@@ -69,7 +71,7 @@ impl Key {
             Hmac::<Sha256>::new_from_slice(bytes).map_err(|_| KeyError::TooShort { length: bytes.len() })?;
         let id = mac.clone().chain_update(b"podtap key id").finalize().into_bytes();
         let id = id.iter().take(4).map(|byte| format!("{byte:02x}")).collect::<String>();
-        Ok(Self { mac, id: id.into() })
+        Ok(Self { mac, id: id.into(), earlier: Arc::new([]) })
     }
 
     /// Names the key that tokens are made with: eight hexadecimal digits of a keyed digest, unless it was named.
@@ -97,10 +99,13 @@ impl Key {
 
     /// The keyed digest of a value of one kind.
     pub(crate) fn digest(&self, kind: u8, value: &[u8]) -> Digest {
-        let mut mac = self.mac.clone();
-        mac.update(&[kind]);
-        mac.update(value);
-        Digest(mac.finalize().into_bytes().into())
+        digest(&self.mac, kind, value)
+    }
+
+    /// Whether, of this key or of an earlier one, the digest of a value begins with what `matches` compares it to.
+    pub(crate) fn made(&self, kind: u8, value: &[u8], matches: impl Fn(&[u8; 32]) -> bool) -> bool {
+        let macs = std::iter::once(&self.mac).chain(self.earlier.iter());
+        macs.into_iter().any(|mac| matches(digest(mac, kind, value).bytes()))
     }
 }
 
@@ -119,7 +124,8 @@ impl Keyring {
             }
             keys.push(Key { id: id.into(), ..key });
         }
-        let current = keys.remove(0);
+        let mut current = keys.remove(0);
+        current.earlier = keys.iter().map(|key| key.mac.clone()).collect();
         Ok(Self { current, previous: keys })
     }
 
@@ -158,6 +164,13 @@ fn key_lines(content: &[u8]) -> Option<Vec<(usize, &str, Vec<u8>)>> {
         lines.push((index + 1, id, bytes));
     }
     (!lines.is_empty()).then_some(lines)
+}
+
+fn digest(mac: &Hmac<Sha256>, kind: u8, value: &[u8]) -> Digest {
+    let mut mac = mac.clone();
+    mac.update(&[kind]);
+    mac.update(value);
+    Digest(mac.finalize().into_bytes().into())
 }
 
 /// Bytes to render a token from: as good as random to whoever has no key.

@@ -3,242 +3,76 @@
 //! Names are compared by their letters and digits alone: `cardNumber`, `card_number`, `Card-Number` are one. A
 //! path such as `user[email]` or `user.email` counts by its last part too.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
+
+use foldhash::fast::FixedState;
+
+use crate::Detector;
+
+mod standard;
+
+use standard::{ENDINGS, STANDARD, STEMS};
 
 /// Longest name that is looked at, in letters and digits. What is longer than this is no name of a field, and
 /// counts by its end.
 const MAX_NAME: usize = 64;
 
-/// The names of the standard profile, as [`normalise`]d.
-const STANDARD: &[&str] = &[
-    // Credentials.
-    "password",
-    "passwd",
-    "passwort",
-    "pwd",
-    "pass",
-    "passphrase",
-    "passcode",
-    "contrasena",
-    "motdepasse",
-    "senha",
-    "secret",
-    "token",
-    "jwt",
-    "bearer",
-    "auth",
-    "authorization",
-    "credential",
-    "credentials",
-    "apikey",
-    "accesskey",
-    "accesskeyid",
-    "secretkey",
-    "signingkey",
-    "encryptionkey",
-    "privatekey",
-    "sig",
-    "signature",
-    "session",
-    "sessionid",
-    "sessid",
-    "sid",
-    "jsessionid",
-    "phpsessid",
-    "sessionkey",
-    "otp",
-    "totp",
-    "mfacode",
-    "verificationcode",
-    "onetimecode",
-    "code2fa",
-    "recoverycode",
-    "pin",
-    "pincode",
-    "securityanswer",
-    "samlresponse",
-    "samlrequest",
-    "assertion",
-    "clientassertion",
-    "codeverifier",
-    "xamzsignature",
-    "xamzcredential",
-    // Payment and accounts.
-    "card",
-    "cardnumber",
-    "cardno",
-    "cardnum",
-    "creditcard",
-    "debitcard",
-    "ccnumber",
-    "ccnum",
-    "ccno",
-    "cc",
-    "pan",
-    "cvv",
-    "cvc",
-    "cvv2",
-    "cvc2",
-    "csc",
-    "securitycode",
-    "iban",
-    "bankaccount",
-    "accountnumber",
-    "routingnumber",
-    "sortcode",
-    // Identity.
-    "ssn",
-    "socialsecurity",
-    "socialsecuritynumber",
-    "nationalid",
-    "nationalinsurancenumber",
-    "nino",
-    "taxid",
-    "tin",
-    "passport",
-    "passportnumber",
-    "driverslicense",
-    "driverlicense",
-    "licensenumber",
-    "personalnumber",
-    "personnummer",
-    "cpf",
-    "dni",
-    "nif",
-    "steuerid",
-    // Person.
-    "email",
-    "emailaddress",
-    "mail",
-    "correo",
-    "phone",
-    "phonenumber",
-    "telephone",
-    "telefon",
-    "telefono",
-    "tel",
-    "mobile",
-    "mobilenumber",
-    "mobilephone",
-    "cell",
-    "cellphone",
-    "fax",
-    "msisdn",
-    "dob",
-    "dateofbirth",
-    "birthdate",
-    "birthday",
-    "geburtsdatum",
-    "firstname",
-    "lastname",
-    "fullname",
-    "middlename",
-    "maidenname",
-    "surname",
-    "forename",
-    "givenname",
-    "familyname",
-    "vorname",
-    "nachname",
-    "nom",
-    "prenom",
-    "apellido",
-    "cardholder",
-    "cardholdername",
-    "accountholder",
-    // Address.
-    "address",
-    "address1",
-    "address2",
-    "addressline1",
-    "addressline2",
-    "addr",
-    "street",
-    "streetaddress",
-    "homeaddress",
-    "billingaddress",
-    "shippingaddress",
-    "deliveryaddress",
-    "postaladdress",
-    "adresse",
-    "strasse",
-    "zip",
-    "zipcode",
-    "postcode",
-    "postalcode",
-    "plz",
-];
-
-/// Wherever they stand in a name, as in `newPasswordAgain`.
-const STEMS: &[&str] = &[
-    "password",
-    "passwd",
-    "passphrase",
-    "secret",
-    "apikey",
-    "privatekey",
-    "creditcard",
-    "accesstoken",
-    "refreshtoken",
-];
-
-/// Where a name ends with them, as in `customerEmail`.
-const ENDINGS: &[&str] = &[
-    "token",
-    "email",
-    "emailaddress",
-    "phone",
-    "phonenumber",
-    "ssn",
-    "iban",
-    "cardnumber",
-    "cvv",
-    "cvc",
-    "firstname",
-    "lastname",
-    "fullname",
-    "dateofbirth",
-    "credentials",
-    "sessionid",
-];
-
 /// A set of names.
 #[derive(Clone, Debug)]
 pub(crate) struct Names {
-    exact: HashSet<Box<[u8]>>,
+    exact: HashMap<Box<[u8]>, Detector, FixedState>,
 }
 
-/// The rule that a name fell under, without what precedes it: "password".
-pub(crate) type Rule<'n> = &'n str;
+/// What a name tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Named<'n> {
+    /// The rule that the name fell under, without what precedes it: "password".
+    pub(crate) rule: &'n str,
+    /// What a field of this name holds: its tokens are of that format.
+    pub(crate) detector: Detector,
+}
 
 impl Names {
     /// The standard names and these.
     pub(crate) fn standard_and<'c>(configured: impl Iterator<Item = &'c str>) -> Self {
-        let configured = configured.map(|name| {
+        let standard =
+            STANDARD.iter().flat_map(|(detector, names)| names.iter().map(|name| (*name, *detector)));
+        let configured = configured.map(|name| (name, Detector::Identifier));
+        let mut exact = HashMap::default();
+        for (name, detector) in standard.chain(configured) {
             let mut buffer = [0; MAX_NAME];
-            normalise(name.as_bytes(), &mut buffer).into()
-        });
-        Self { exact: STANDARD.iter().map(|name| name.as_bytes().into()).chain(configured).collect() }
+            // What a standard name holds is known better.
+            exact.entry(normalise(name.as_bytes(), &mut buffer).into()).or_insert(detector);
+        }
+        Self { exact }
     }
 
     /// The rule for a field of this name; `None` where it may pass.
-    pub(crate) fn find(&self, name: &[u8]) -> Option<Rule<'_>> {
+    pub(crate) fn find(&self, name: &[u8]) -> Option<&str> {
+        self.lookup(name).map(|named| named.rule)
+    }
+
+    /// What the name of a field tells; `None` where it may pass.
+    pub(crate) fn lookup(&self, name: &[u8]) -> Option<Named<'_>> {
         let mut buffer = [0; MAX_NAME];
-        self.find_normal(normalise(name, &mut buffer)).or_else(|| {
+        self.lookup_normal(normalise(name, &mut buffer)).or_else(|| {
             let part = last_part(name)?;
             let mut buffer = [0; MAX_NAME];
-            self.find_normal(normalise(part, &mut buffer))
+            self.lookup_normal(normalise(part, &mut buffer))
         })
     }
 
-    fn find_normal(&self, name: &[u8]) -> Option<Rule<'_>> {
-        if let Some(exact) = self.exact.get(name) {
-            return Some(std::str::from_utf8(exact).unwrap_or("configured"));
+    fn lookup_normal(&self, name: &[u8]) -> Option<Named<'_>> {
+        if let Some((exact, detector)) = self.exact.get_key_value(name) {
+            return Some(Named {
+                rule: std::str::from_utf8(exact).unwrap_or("configured"),
+                detector: *detector,
+            });
         }
-        let ending = ENDINGS.iter().find(|ending| name.ends_with(ending.as_bytes()));
-        let stem =
-            || STEMS.iter().find(|stem| name.windows(stem.len()).any(|window| window == stem.as_bytes()));
-        ending.or_else(stem).copied()
+        let ending = ENDINGS.iter().find(|(_, ending)| name.ends_with(ending.as_bytes()));
+        let is_in = |stem: &str| name.windows(stem.len()).any(|window| window == stem.as_bytes());
+        let part = ending.or_else(|| STEMS.iter().find(|(_, stem)| is_in(stem)));
+        part.map(|(detector, rule)| Named { rule, detector: *detector })
     }
 }
 

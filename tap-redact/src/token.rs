@@ -71,6 +71,9 @@ const BASE32: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 /// Appends the token of what a detector found.
 pub(crate) fn render(key: &Key, detector: Detector, value: &str, out: &mut String) {
     let bytes = value.as_bytes();
+    if bytes.trim_ascii().is_empty() {
+        return;
+    }
     let token = match detector {
         Detector::Email if value.contains('@') => email(key, bytes),
         Detector::Jwt => jwt::token(key, value),
@@ -180,18 +183,19 @@ fn push_checks(key: &Key, token: &mut String) {
     push_base32(token, &checks.bytes()[..CHECKS]);
 }
 
-/// Whether a value is a token without a format of this key: one value in a million that looks like one is by chance.
+/// Whether a value is a token without a format of this key or of an earlier one: of what looks like one, one in a
+/// million is by chance.
 fn is_opaque(key: &Key, value: &[u8]) -> bool {
     let body = PREFIX.len() + RANDOM;
     let looks = value.len() == body + CHECKS
         && value.starts_with(PREFIX.as_bytes())
         && value[PREFIX.len()..].iter().all(|byte| BASE32.contains(byte));
-    if !looks {
-        return false;
-    }
-    let mut token = String::from_utf8_lossy(&value[..body]).into_owned();
-    push_checks(key, &mut token);
-    token.as_bytes() == value
+    looks
+        && key.made(CHECK, &value[..body], |digest| {
+            let mut checks = String::with_capacity(CHECKS);
+            push_base32(&mut checks, &digest[..CHECKS]);
+            checks.as_bytes() == &value[body..]
+        })
 }
 
 /// `user:password`, each by itself.

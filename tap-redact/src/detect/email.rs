@@ -61,7 +61,7 @@ fn domain_end(text: &Text<'_>, start: usize) -> usize {
     let labels = domain.split(|byte| *byte == b'.');
     let well_formed = labels.clone().all(|label| (1..=MAX_LABEL).contains(&label.len()) && label[0] != b'-')
         && labels.clone().count() >= 2;
-    let top = labels.last().unwrap_or_default();
+    let top = domain.rsplit(|byte| *byte == b'.').next().unwrap_or_default();
     let is_top = top.len() >= 2
         && (top.iter().all(|byte| byte.is_ascii_alphabetic() || !byte.is_ascii())
             || top.starts_with(b"xn--"));

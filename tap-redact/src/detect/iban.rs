@@ -192,3 +192,14 @@ fn is_valid(compact: &[u8]) -> bool {
     rest.iter().filter(|byte| byte.is_ascii_digit()).count() >= 5
         && mod_97(rest.iter().chain(head).copied()) == Some(1)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn countries_are_in_the_order_that_they_are_searched_in() {
+        assert!(LENGTHS.is_sorted_by_key(|(country, _)| country));
+        assert!(LENGTHS.iter().all(|(_, length)| (15..=MAX_LENGTH).contains(length)));
+    }
+}

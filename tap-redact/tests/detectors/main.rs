@@ -2,4 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test panics")]
 
+mod corpus;
+mod documented;
+mod tokens;
 mod vectors;

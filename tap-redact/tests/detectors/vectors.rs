@@ -121,3 +121,15 @@ fn every_detector_has_vectors_of_both_kinds() {
     assert_eq!(names.difference(&find).collect::<Vec<_>>(), Vec::<&&str>::new(), "nothing to find");
     assert_eq!(names.difference(&leave).collect::<Vec<_>>(), Vec::<&&str>::new(), "nothing to leave");
 }
+
+/// Every value to be found, with its detector and the field that it is in.
+pub(crate) fn positives() -> Vec<(Detector, String, Option<String>)> {
+    let all = vectors().into_iter().flat_map(|vectors| {
+        let detector = Detector::from_name(&vectors.detector).unwrap();
+        vectors.find.into_iter().map(move |positive| {
+            let Positive { text, found, field } = positive;
+            (detector, found.unwrap_or(text), field)
+        })
+    });
+    all.collect()
+}

@@ -184,7 +184,7 @@ pub(super) fn poland(pesel: &[u8]) -> bool {
 pub(super) fn portugal(nif: &[u8]) -> bool {
     values::<9>(nif).is_some_and(|digits| {
         let check = 11 - weighted(&digits[..8], &[9, 8, 7, 6, 5, 4, 3, 2]) % 11;
-        matches!(digits[0], 1 | 2 | 3 | 4) && (if check >= 10 { 0 } else { check }) == u32::from(digits[8])
+        matches!(digits[0], 1..=4) && (if check >= 10 { 0 } else { check }) == u32::from(digits[8])
     })
 }
 
