@@ -197,6 +197,11 @@ impl Ledger {
         self.accounts_of(|_| true)
     }
 
+    /// How many targets have an account.
+    pub fn targets(&self) -> usize {
+        self.registry.len()
+    }
+
     /// The ledger of a route at this instant; `is_final` where nothing can change any more.
     pub fn message(&self, route: RouteId, epoch: u64, is_final: bool) -> v1::Ledger {
         v1::Ledger {

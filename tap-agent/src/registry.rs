@@ -205,6 +205,15 @@ impl Registry {
         entries.targets.values().map(|entry| (Arc::clone(&entry.target), entry.taps.clone())).collect()
     }
 
+    /// How many targets there are.
+    pub fn len(&self) -> usize {
+        self.read().targets.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// The target of a tap.
     pub fn owner(&self, tap: TapId) -> Option<Arc<Target>> {
         self.read().taps.get(&tap).cloned()

@@ -66,6 +66,9 @@ const LEDGER_INTERVAL: Duration = Duration::from_secs(1);
 /// Batches carry the ledger no more often than this: to take it reads the kernel's counters.
 const LEDGER_IN_BATCH: Duration = Duration::from_millis(250);
 
+/// For each target of it a ledger goes out this much more seldom: on a node with many pods it is tens of kilobytes.
+const LEDGER_PER_TARGET: Duration = Duration::from_millis(10);
+
 /// How long to wait for the collector to have read the last ledger.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -227,6 +230,12 @@ impl Uplink {
         Ok(())
     }
 
+    /// How long to wait at least between two ledgers.
+    fn ledger_pause(&self) -> Duration {
+        let targets = u32::try_from(self.ledger.targets()).unwrap_or(u32::MAX);
+        LEDGER_PER_TARGET.saturating_mul(targets)
+    }
+
     fn ledger_message(&self, is_final: bool) -> v1::Ledger {
         self.ledger.message(self.route, self.epoch, is_final)
     }
@@ -268,7 +277,8 @@ impl Uplink {
                     flight.take_off(sequence, exchanges.len());
                     self.status.sent_batches.fetch_add(1, Ordering::Relaxed);
                     self.status.sent_bytes.fetch_add(exchanges.len() as u64, Ordering::Relaxed);
-                    let is_due = ledger_sent.is_none_or(|sent| sent.elapsed() >= LEDGER_IN_BATCH);
+                    let pause = LEDGER_IN_BATCH.max(self.ledger_pause());
+                    let is_due = ledger_sent.is_none_or(|sent| sent.elapsed() >= pause);
                     let ledger = is_due.then(|| self.ledger_message(false));
                     if is_due {
                         ledger_sent = Some(Instant::now());
@@ -277,10 +287,14 @@ impl Uplink {
                 }
                 () = self.spool.pushed(), if !has_more => has_more = true,
                 // Whoever has just applied a policy waits for its status.
-                Ok(()) = reports_rx.changed() => ledger_timer.reset_immediately(),
+                Ok(()) = reports_rx.changed() => {
+                    ledger_sent = None;
+                    ledger_timer.reset_immediately();
+                }
                 _ = ledger_timer.tick() => {
+                    let is_due = ledger_sent.is_none_or(|sent| sent.elapsed() >= self.ledger_pause());
                     // Where the channel is full the collector reads slowly, and a batch will bring the ledger.
-                    if let Ok(permit) = outgoing_tx.try_reserve() {
+                    if is_due && let Ok(permit) = outgoing_tx.try_reserve() {
                         permit.send(Outgoing::Ledger(self.ledger_message(false)));
                         ledger_sent = Some(Instant::now());
                     }

@@ -15,6 +15,7 @@
 mod body;
 mod compile;
 mod plan;
+#[expect(clippy::duplicated_attributes, reason = "to kube each printcolumn is one of its own")]
 mod resource;
 mod sample;
 mod schema;
