@@ -5,7 +5,8 @@
 //! later the address may be another's.
 //!
 //! An end that has a name keeps it. The tapped end is named by what the agent says of the target. The other end
-//! is looked up; where [`Index`] knows nobody, or more than one, it stays as it is, and is counted.
+//! is looked up; where [`Index`] knows nobody, or more than one, it stays as it is, and is counted. A pod that talks
+//! to itself, as with its sidecar, is at both ends.
 
 mod index;
 mod objects;
@@ -24,7 +25,7 @@ use tokio::{
 };
 
 use self::{
-    index::{Found, Index, Kind, Millis, Peer},
+    index::{Found, Index, Millis, Peer},
     objects::{Claims, Node, Pod, Service},
 };
 use super::watch::{Watched, watch};
@@ -128,27 +129,34 @@ impl Peers {
 
 fn name_ends(index: &Index, exchange: &mut Exchange, tally: &mut Tally) {
     let role = exchange.role();
-    let Exchange { source, destination, namespace, pod, workload, time, .. } = exchange;
+    let Exchange { source, destination, namespace, pod, pod_uid, workload, time, .. } = exchange;
     let (tapped, other, is_server) = match role {
         Role::Inbound => (destination, source, false),
         Role::Outbound => (source, destination, true),
         Role::Unspecified => return,
     };
+    let name_as_tapped = |end: &mut Endpoint| {
+        end.namespace.clone_from(namespace);
+        end.pod.clone_from(pod);
+        end.workload.clone_from(workload);
+    };
     if let Some(tapped) = tapped.as_mut().filter(|tapped| is_nameless(tapped)) {
-        tapped.namespace.clone_from(namespace);
-        tapped.pod.clone_from(pod);
-        tapped.workload.clone_from(workload);
+        name_as_tapped(tapped);
     }
     let Some(other) = other.as_mut().filter(|other| is_nameless(other)) else { return };
     let Ok(ip) = other.ip.parse::<IpAddr>() else { return };
+    if ip.is_loopback() && index.has_own_network(pod_uid) {
+        name_as_tapped(other);
+        tally.resolved += 1;
+        return;
+    }
     let at = time.as_ref().map_or(0, |time| {
         time.seconds.saturating_mul(1_000).saturating_add(Millis::from(time.nanos) / 1_000_000)
     });
     let server_port = u16::try_from(other.port).ok().filter(|_| is_server);
     match index.find(ip, server_port, at) {
-        Found::Peer(Peer { kind, namespace, pod, service, workload }) => {
+        Found::Peer(Peer { kind: _, namespace, pod, service, workload }) => {
             tally.resolved += 1;
-            debug_assert!(*kind != Kind::Node || namespace.is_empty());
             other.namespace = namespace.to_string();
             other.pod = pod.to_string();
             other.service = service.to_string();

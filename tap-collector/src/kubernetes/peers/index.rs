@@ -178,6 +178,12 @@ impl Index {
         found
     }
 
+    /// Whether the object exists and has a network of its own: what it calls at a loopback address is itself.
+    pub(crate) fn has_own_network(&self, uid: &str) -> bool {
+        let places = self.objects.get(uid).map(|object| object.places.as_slice()).unwrap_or_default();
+        places.iter().any(|place| matches!(place, Place::Address(_)))
+    }
+
     /// Forgets what ended too long ago to be asked for.
     pub(crate) fn prune(&mut self, now: Millis) {
         let oldest = now.saturating_sub(KEEP);

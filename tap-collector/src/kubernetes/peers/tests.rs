@@ -157,6 +157,23 @@ fn names_that_are_there_stay() {
 }
 
 #[test]
+fn a_pod_that_talks_to_itself_is_at_both_ends() {
+    let peers = cluster();
+    let talk = |pod: &str, uid: &str| {
+        let mut exchanges = [exchange(Role::Outbound, ("127.0.0.1", 15_001))];
+        exchanges[0].pod = pod.to_owned();
+        exchanges[0].pod_uid = uid.to_owned();
+        exchanges[0].source.as_mut().unwrap().ip = "127.0.0.1".to_owned();
+        peers.name(&mut exchanges);
+        exchanges[0].destination.as_ref().unwrap().pod.clone()
+    };
+    assert_eq!(talk("cart-6d4cf56db6-x2", "uid-cart-6d4cf56db6-x2"), "cart-6d4cf56db6-x2");
+    // On the host's network anybody may listen there; of a pod that is not known it isn't known either.
+    assert_eq!(talk("exporter", "uid-exporter"), "");
+    assert_eq!(talk("other", "uid-other"), "");
+}
+
+#[test]
 fn an_exchange_from_before_is_named_by_who_was_there_then() {
     let peers = peers();
     let mut job = pod("job", "10.244.2.3", json!([]));

@@ -54,6 +54,14 @@ fn a_policy_in_use_is_as_expected() {
 }
 
 #[test]
+fn agents_that_go_by_an_older_generation_are_told_of() {
+    let reports = reports(3, 3, &[]);
+    let status = status(Facts { generation: Some(4), ..facts(&reports, &[]) }, None, now(0));
+    let expected = "3 of 3 pods are tapped, on some nodes still as generation 3 says";
+    assert_eq!(condition(&status, "Capturing"), ["True", "AllPods", expected]);
+}
+
+#[test]
 fn what_is_wrong_with_a_policy_is_said_with_the_field() {
     let reports = Reports::default();
     let problems = [
