@@ -209,6 +209,19 @@ fn settings_are_passed_through() {
 }
 
 #[test]
+fn agents_restart_for_settings_but_not_for_redaction() {
+    let Some(chart) = Chart::find() else { return };
+    let checksum = |config: &Value| {
+        let rendered = chart.render(&json!({"agent": {"config": config}})).unwrap();
+        rendered.get("DaemonSet", "podtap-agent")["spec"]["template"]["metadata"]["annotations"]["checksum/config"].clone()
+    };
+    let before = checksum(&json!({}));
+    assert!(before.is_string());
+    assert_eq!(checksum(&json!({"redaction": {"headers": ["x-secret"]}})), before);
+    assert_ne!(checksum(&json!({"spool": {"bytes": "1MiB"}})), before);
+}
+
+#[test]
 fn everything_can_be_set() {
     let Some(chart) = Chart::find() else { return };
     let rendered = chart.render_set("everything");
