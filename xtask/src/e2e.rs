@@ -16,7 +16,7 @@ use clap::Args;
 pub(crate) use self::kubernetes::{Kubernetes, cache, ensure as ensure_kubernetes};
 use self::{cluster::OwnCluster, given::GivenCluster, images::Images};
 use crate::{
-    process::output,
+    process::{self, output},
     setup::{self, Tools},
     test::{self, Summary},
     workspace::Workspace,
@@ -50,13 +50,23 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
             }
         }
     }
-    test::build(workspace)?;
+    // The programs and these tests alone, with the same features as in the build of all tests.
+    let mut build = workspace.cargo();
+    process::run(build.args(["build", "--workspace", "--exclude", "tap-ebpf", "--bins", "--test", TEST]))?;
     let (summary, succeeded) = scenarios(workspace, &tools, options)?;
     println!("{summary}");
     if !succeeded || summary.failed > 0 {
         bail!("tests failed; see above");
     }
     Ok(())
+}
+
+/// Runs those tests that the filter selects, for which everything is built, on a cluster that is made for them.
+///
+/// A cluster that happens to be in the environment is not for `cargo xtask test` to install things in.
+pub(crate) fn test(workspace: &Workspace, tools: &Tools, filter: Option<&str>) -> Result<(Summary, bool)> {
+    ctrlc::set_handler(podtap_tests::interrupt).context("handle Ctrl-C")?;
+    on_own_cluster(workspace, tools, &Options { filter: filter.map(str::to_owned), ..Options::default() })
 }
 
 fn scenarios(workspace: &Workspace, tools: &Tools, options: &Options) -> Result<(Summary, bool)> {
