@@ -88,10 +88,10 @@ mod tests {
     fn a_template_marks_segments() {
         assert_eq!(marked("/users/{id}", "/users/17"), [1]);
         assert_eq!(marked("/users/{id}", "/%75sers/17"), [1]);
-        assert_eq!(marked("/users/{id}", "/users/17/orders"), []);
+        assert!(marked("/users/{id}", "/users/17/orders").is_empty());
         assert_eq!(marked("/users/{id}/**", "/users/17/orders/4"), [1]);
         assert_eq!(marked("/*/{a}/x/{b}", "/t/1/x/2"), [1, 3]);
-        assert_eq!(marked("/users/{id}", "/carts/17"), []);
+        assert!(marked("/users/{id}", "/carts/17").is_empty());
     }
 
     #[test]
