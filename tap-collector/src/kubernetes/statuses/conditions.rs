@@ -86,12 +86,14 @@ fn capturing(facts: &Facts<'_>, of: &Of) -> Verdict {
     let Of { matched_pods, active_taps, .. } = *of;
     if active_taps > 0 {
         let reason = if active_taps < matched_pods { "SomePods" } else { "AllPods" };
-        return verdict(
-            "Capturing",
-            true,
-            reason,
-            &format!("{active_taps} of {matched_pods} pods are tapped"),
-        );
+        let mut message = format!("{active_taps} of {matched_pods} pods are tapped");
+        if let (Some(oldest), Some(newest)) = (of.generation, facts.generation)
+            && oldest < newest
+        {
+            // Writing to a string does not fail.
+            let _ = write!(message, ", on some nodes still as generation {oldest} says");
+        }
+        return verdict("Capturing", true, reason, &message);
     }
     match of.problems.first() {
         Some(trouble) => no(&trouble.reason, &trouble.to_string()),
