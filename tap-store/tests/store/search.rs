@@ -61,7 +61,7 @@ async fn a_search_finds_what_a_plain_filter_finds_in_order() {
     for source in CONDITIONS {
         let condition = Condition::parse(source).unwrap();
         for order in [Order::NewestFirst, Order::OldestFirst] {
-            let expected: Vec<_> = all.iter().filter(|e| condition.matches(e)).cloned().collect();
+            let expected: Vec<_> = all.iter().filter(|e| condition.matches(*e)).cloned().collect();
             let expected = in_order(expected, order);
             // The condition with the most rows is enough for the pages' seams.
             let page_size = if source.is_empty() { 30 } else { 1000 };
