@@ -14,7 +14,8 @@ use std::{fmt::Write as _, fs, hint::black_box, net::SocketAddr, sync::OnceLock,
 use bytes::Bytes;
 use serde::de::IgnoredAny;
 use tap_flow::{
-    Body, Completeness, Exchange, FlowKey, Header, Headers, Request, Response, Role, Span, TapId, Version,
+    Body, CgroupId, Completeness, Exchange, FlowKey, Header, Headers, Request, Response, Role, Span, TapId,
+    Version,
 };
 use tap_redact::{DetectorSet, Key, Redactor, Scan, Settings};
 
@@ -132,6 +133,7 @@ fn exchange(scenario: &Scenario) -> Exchange {
     }
     Exchange {
         flow: FlowKey { tap: TapId(1), local: address, remote: address },
+        cgroup: CgroupId(1),
         flow_serial: 1,
         index: 0,
         role: Role::Inbound,

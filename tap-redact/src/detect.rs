@@ -73,13 +73,24 @@ impl Detectors {
     /// Finds what must not pass in a text, as it reads: without the escapes of JSON, forms or markup. Findings do not
     /// overlap and come in order; of two that would overlap, the one that begins first wins, then the longer one.
     pub(crate) fn find(&self, text: &str, field: Option<FieldName<'_>>, each: &mut dyn FnMut(Finding)) {
+        self.find_in(Survey::UNKNOWN, text, field, each);
+    }
+
+    /// As [`Self::find`], of a text that stands, as it reads, in what was surveyed.
+    pub(crate) fn find_in(
+        &self,
+        survey: Survey,
+        text: &str,
+        field: Option<FieldName<'_>>,
+        each: &mut dyn FnMut(Finding),
+    ) {
         let classes = Classes::of(text.as_bytes());
         if !classes.may_hold_something(text.len()) {
             return;
         }
         let text = Text::new(text, Context::new(field));
         let mut found = Found { enabled: self.enabled, findings: Vec::new() };
-        if text.len() >= MIN_LITERAL_TEXT {
+        if survey.literals && text.len() >= MIN_LITERAL_TEXT {
             self.literals.find(&text, &mut found);
         }
         if classes.at() {
@@ -91,6 +102,17 @@ impl Detectors {
         found.report(each);
     }
 
+    /// Looks at a whole body once, for what need not be looked for in each of its texts.
+    pub(crate) fn survey(&self, bytes: &[u8]) -> Survey {
+        Survey { literals: self.literals.any(bytes) }
+    }
+
+    /// Whether anything may be found in a text that stands, as it reads, in what was surveyed. One pass.
+    pub(crate) fn may_find(survey: Survey, text: &str) -> bool {
+        let classes = Classes::of(text.as_bytes());
+        (survey.literals && text.len() >= MIN_LITERAL_TEXT) || classes.at() || classes.words(text.len())
+    }
+
     /// Whether no detector can find anything in these bytes. One pass, no allocation; they may be a whole body, as
     /// long as what it spells in another way (escapes, base64) is looked at on its own.
     pub(crate) fn is_clean(&self, bytes: &[u8]) -> bool {
@@ -99,6 +121,18 @@ impl Detectors {
             !classes.may_hold_something(bytes.len()) || (!classes.at() && !classes.words(bytes.len()));
         clean_words && (bytes.len() < MIN_LITERAL_TEXT || !self.literals.any(bytes))
     }
+}
+
+/// What is known of all texts of a body.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Survey {
+    /// Something that announces a secret by its beginning may be there.
+    literals: bool,
+}
+
+impl Survey {
+    /// Anything may be there.
+    pub(crate) const UNKNOWN: Self = Self { literals: true };
 }
 
 /// Collects findings.

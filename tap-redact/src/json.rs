@@ -8,6 +8,7 @@ use std::borrow::Cow;
 
 use crate::{
     body::DropReason,
+    detect::Survey,
     policy::{JsonPlace, JsonStep, Kind, Site, Verdict},
     record::Place,
     session::Session,
@@ -41,7 +42,7 @@ pub(crate) fn redact<'i>(
     nesting: u8,
 ) -> Result<Cow<'i, [u8]>, DropReason> {
     let bytes = input.as_bytes();
-    let is_clean = !session.has_part_rules() && session.is_clean(bytes);
+    let survey = session.survey(bytes);
     let looks_at_places = session.looks_at_places();
     let root = session.verdict(&Site::new(Kind::Text, b"", *trail));
     let mut scanner = Scanner {
@@ -51,7 +52,7 @@ pub(crate) fn redact<'i>(
         splice: Splice::new(bytes),
         frames: Vec::new(),
         truncated,
-        is_clean,
+        survey,
         looks_at_places,
         nesting,
         root,
@@ -119,8 +120,8 @@ struct Scanner<'i, 'r, 's> {
     splice: Splice<'i>,
     frames: Vec<Frame<'r>>,
     truncated: bool,
-    /// No detector can find anything in what stands there without escapes.
-    is_clean: bool,
+    /// Of what stands there without escapes; `None` where each text has to be looked at.
+    survey: Option<Survey>,
     looks_at_places: bool,
     nesting: u8,
     /// What becomes of a value without a name.

@@ -2,7 +2,7 @@
 
 use crate::{
     Key,
-    detect::{Detectors, FieldName, Finding},
+    detect::{Detectors, FieldName, Finding, Survey},
     policy::{Active, Kind, Parts, Policy, RuleName, Site, Verdict, detector_name, matches},
     record::Record,
     settings::{Action, Message, OpaqueBodies},
@@ -90,9 +90,9 @@ impl<'r> Session<'r> {
         self.strictest(|policy| policy.opaque) == OpaqueBodies::Drop
     }
 
-    /// Whether no detector can find anything in these bytes.
-    pub(crate) fn is_clean(&self, bytes: &[u8]) -> bool {
-        self.detectors.is_clean(bytes)
+    /// What is known of all texts of a body after one look at it; `None` where rules ask for a look at each.
+    pub(crate) fn survey(&self, body: &[u8]) -> Option<Survey> {
+        (!self.has_part_rules()).then(|| self.detectors.survey(body))
     }
 
     /// Decides on a value and does it. `nesting` is how many levels of content within it are looked at.
@@ -158,7 +158,12 @@ impl<'r> Session<'r> {
 
     /// Replaces what rules for parts and detectors find in a text as it stands.
     pub(crate) fn parts(&mut self, site: &Site<'_>, text: &str) -> Option<String> {
-        let claims = self.claims(site, text);
+        self.parts_in(Survey::UNKNOWN, site, text)
+    }
+
+    /// As [`Self::parts`], of a text that stands, as it reads, in what was surveyed.
+    pub(crate) fn parts_in(&mut self, survey: Survey, site: &Site<'_>, text: &str) -> Option<String> {
+        let claims = self.claims(survey, site, text);
         if claims.is_empty() {
             return None;
         }
@@ -191,10 +196,10 @@ impl<'r> Session<'r> {
     }
 
     /// What would be replaced of a text, in order and without overlaps.
-    pub(crate) fn claims(&self, site: &Site<'_>, text: &str) -> Vec<Claim<'r>> {
+    pub(crate) fn claims(&self, survey: Survey, site: &Site<'_>, text: &str) -> Vec<Claim<'r>> {
         let mut findings: Vec<Finding> = Vec::new();
         let field = (!site.name.is_empty()).then_some(FieldName(site.name));
-        self.detectors.find(text, field, &mut |finding| findings.push(finding));
+        self.detectors.find_in(survey, text, field, &mut |finding| findings.push(finding));
         if findings.is_empty() && !self.has_part_rules() {
             return Vec::new();
         }

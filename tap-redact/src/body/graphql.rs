@@ -5,6 +5,7 @@
 use std::borrow::Cow;
 
 use crate::{
+    detect::Survey,
     policy::{Kind, Site, Verdict},
     session::{Change, Session},
     settings::Action,
@@ -180,7 +181,7 @@ impl<'r> Walker<'_, 'r, '_> {
                     session.note(site, rule, action);
                     Change::Text("0".to_owned())
                 }
-                Verdict::Search => match session.claims(site, literal).first() {
+                Verdict::Search => match session.claims(Survey::UNKNOWN, site, literal).first() {
                     Some(claim) => {
                         session.note(site, claim.rule, claim.action);
                         Change::Text(token::number(session.key(), literal.as_bytes()))

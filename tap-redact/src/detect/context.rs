@@ -24,12 +24,31 @@ impl<'f> Context<'f> {
     /// to four letters must stand alone.
     pub(super) fn has(&self, text: &[u8], at: usize, words: &[&str]) -> bool {
         let before = &text[at.saturating_sub(REACH)..at];
-        self.names(words) || words.iter().any(|word| is_in(before, word))
+        self.names(words) || any_is_in(before, words)
     }
 
     /// Whether one of the words is in the field's name.
     pub(super) fn names(&self, words: &[&str]) -> bool {
-        !self.field.is_empty() && words.iter().any(|word| is_in(self.field, word))
+        any_is_in(self.field, words)
+    }
+}
+
+/// Whether one of the words is in the text. Most texts lack the first or the last letter of most words.
+fn any_is_in(text: &[u8], words: &[&str]) -> bool {
+    let letters = text.iter().fold(0, |letters, byte| letters | letter_bit(*byte));
+    let has_ends = |word: &str| {
+        let (first, last) = (word.as_bytes().first(), word.as_bytes().last());
+        first.into_iter().chain(last).all(|byte| letters & letter_bit(*byte) != 0)
+    };
+    letters != 0 && words.iter().any(|word| has_ends(word) && is_in(text, word))
+}
+
+/// A bit for each letter of ASCII in either case, and one for all bytes beyond ASCII.
+fn letter_bit(byte: u8) -> u32 {
+    match byte {
+        b'A'..=b'Z' | b'a'..=b'z' => 1 << (byte.to_ascii_lowercase() - b'a'),
+        0x80.. => 1 << 31,
+        _ => 0,
     }
 }
 
@@ -37,7 +56,9 @@ impl<'f> Context<'f> {
 /// `dateOfBirth`) and to accents where the word has none.
 fn is_in(text: &[u8], word: &str) -> bool {
     let word = word.as_bytes();
-    (0..text.len()).any(|start| match matched(&text[start..], word) {
+    let first = word.first().copied().unwrap_or_default();
+    let starts = (0..text.len()).filter(|start| text[*start].to_ascii_lowercase() == first);
+    starts.into_iter().any(|start| match matched(&text[start..], word) {
         Some(length) if word.len() <= 4 => starts_word(text, start) && ends_word(text, start + length),
         found => found.is_some(),
     })

@@ -96,6 +96,8 @@ pub(super) fn national_at(text: &Text<'_>, start: usize, found: &mut Found) -> O
     }
     let opened = text.before(start) == Some(b'(');
     let mut runs = Runs::read(text, start, MARKS, 3, MAX_DIGITS - 1);
+    // Looked up at most once: words cost more than digits.
+    let mut announced = None;
     loop {
         let end = runs.end();
         if runs.digits().len() < MIN_DIGITS {
@@ -103,7 +105,9 @@ pub(super) fn national_at(text: &Text<'_>, start: usize, found: &mut Found) -> O
         }
         let whole = text.stands_alone(start, end);
         if whole && has_known_form(text, &runs, opened)
-            || whole && is_national(&runs) && text.context.has(text, start, WORDS)
+            || whole
+                && is_national(&runs)
+                && *announced.get_or_insert_with(|| text.context.has(text, start, WORDS))
         {
             let from = start - usize::from(opened && text[start..end].contains(&b')'));
             return found.push(Detector::Phone, from..end).then_some(end);

@@ -4,6 +4,7 @@ use std::{borrow::Cow, ops::Range};
 
 use super::{Scanner, Stop, text};
 use crate::{
+    detect::{Detectors, Survey},
     policy::{Kind, Site, Verdict},
     record,
     session::Change,
@@ -23,12 +24,16 @@ impl<'r> Scanner<'_, 'r, '_> {
             return Ok(());
         }
         let raw = &self.input[content.clone()];
-        if verdict == Verdict::Search && !is_escaped && self.is_clean {
-            if !value::is_flat(raw) {
-                let nesting = self.nesting;
-                let new = self.at_place(|session, site| session.beneath(site, raw, nesting));
-                self.put(content, new);
-            }
+        let nesting = self.nesting;
+        if let (Verdict::Search, false, Some(survey)) = (verdict, is_escaped, self.survey) {
+            let may_find = Detectors::may_find(survey, raw);
+            let new = match (may_find, value::is_flat(raw)) {
+                (false, true) => None,
+                (false, false) => self.at_place(|session, site| session.beneath(site, raw, nesting)),
+                (true, true) => self.at_place(|session, site| session.parts_in(survey, site, raw)),
+                (true, false) => self.at_place(|session, site| session.search(site, raw, nesting)),
+            };
+            self.put(content, new);
             return Ok(());
         }
         let unescaped = text::unescape(raw.as_bytes()).ok_or(Stop::Malformed)?;
@@ -36,13 +41,17 @@ impl<'r> Scanner<'_, 'r, '_> {
             Cow::Borrowed(_) => Cow::Borrowed(raw),
             Cow::Owned(bytes) => Cow::Owned(String::from_utf8(bytes).map_err(|_| Stop::Malformed)?),
         };
-        let nesting = self.nesting;
         match self.at_place(|session, site| session.treat(verdict, site, &value, nesting)) {
             Change::None => {}
             Change::Text(new) => self.put(content, Some(new)),
             Change::Gone => self.splice.replace(start..self.at, b"null"),
         }
         Ok(())
+    }
+
+    /// Whether detectors or rules may find anything in a text that stands there as it reads.
+    fn may_find(&self, text: &str) -> bool {
+        self.survey.is_none_or(|survey| Detectors::may_find(survey, text))
     }
 
     /// Puts a text in the place of what a string says.
@@ -59,9 +68,11 @@ impl<'r> Scanner<'_, 'r, '_> {
         let literal = &self.input[start..self.at];
         let new = match self.current() {
             Verdict::Keep => return,
-            Verdict::Search if self.is_clean || literal.len() < MIN_NUMBER_BYTES => return,
+            Verdict::Search if literal.len() < MIN_NUMBER_BYTES || !self.may_find(literal) => return,
             Verdict::Search => {
-                let claim = self.at_place(|session, site| session.claims(site, literal).into_iter().next());
+                let claim = self.at_place(|session, site| {
+                    session.claims(Survey::UNKNOWN, site, literal).into_iter().next()
+                });
                 let Some(claim) = claim else { return };
                 let new = match (claim.action, claim.detector) {
                     (Action::Token, Some(detector)) => {
@@ -129,7 +140,7 @@ impl<'r> Scanner<'_, 'r, '_> {
     pub(super) fn name_changes(&mut self, span: Range<usize>, name: &[u8]) -> bool {
         let name = String::from_utf8_lossy(name);
         let is_word = record::is_name(name.as_bytes());
-        if name.is_empty() || is_word && (self.is_clean || self.session.is_strict()) {
+        if name.is_empty() || is_word && (self.session.is_strict() || !self.may_find(&name)) {
             return false;
         }
         let site = Site::new(Kind::Text, b"", *self.trail);

@@ -36,6 +36,7 @@ fn scalars(value: &Value, field: Option<&str>, values: &mut Vec<(String, Option<
 }
 
 #[test]
+#[expect(clippy::print_stdout, reason = "shows the count to whoever asks for the output")]
 fn little_is_found_where_nothing_is() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors/corpus");
     let scan = Scan::new(DetectorSet::all());
