@@ -8,10 +8,16 @@ mod given;
 mod images;
 mod kubernetes;
 
-use std::{env, ffi::OsString, process::Command};
+use std::{
+    env,
+    ffi::OsString,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
+use serde_json::Value;
 
 pub(crate) use self::kubernetes::{Kubernetes, cache, ensure as ensure_kubernetes};
 use self::{cluster::OwnCluster, given::GivenCluster, images::Images};
@@ -50,9 +56,6 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
             }
         }
     }
-    // The programs and these tests alone, with the same features as in the build of all tests.
-    let mut build = workspace.cargo();
-    process::run(build.args(["build", "--workspace", "--exclude", "tap-ebpf", "--bins", "--test", TEST]))?;
     let (summary, succeeded) = scenarios(workspace, &tools, options)?;
     println!("{summary}");
     if !succeeded || summary.failed > 0 {
@@ -73,6 +76,7 @@ fn scenarios(workspace: &Workspace, tools: &Tools, options: &Options) -> Result<
     let Some(kubeconfig) = given::kubeconfig() else {
         return on_own_cluster(workspace, tools, options);
     };
+    let tests = build(workspace)?;
     let images = Images::build(workspace)?;
     let cluster = GivenCluster::take(workspace, kubeconfig)?;
     if let Some(load) = &options.load {
@@ -80,14 +84,15 @@ fn scenarios(workspace: &Workspace, tools: &Tools, options: &Options) -> Result<
             cluster.load(load, archive)?;
         }
     }
-    let mut command = command(workspace, tools, options, &[])?;
+    let mut command = command(workspace, tools, options, &tests)?;
     // What only the tests' own cluster allows is skipped, and said.
     command.env("KUBECONFIG", cluster.kubeconfig()).env_remove("CI");
     test::summarise(&mut command)
 }
 
 fn on_own_cluster(workspace: &Workspace, tools: &Tools, options: &Options) -> Result<(Summary, bool)> {
-    let list = output(&mut command(workspace, tools, options, &["--list"])?);
+    let tests = build(workspace)?;
+    let list = output(command(workspace, tools, options, &tests)?.arg("--list"));
     let list = list.context("list the tests on a cluster")?;
     if !list.lines().any(|line| line.ends_with(": test")) {
         return Ok((Summary::default(), true));
@@ -97,7 +102,7 @@ fn on_own_cluster(workspace: &Workspace, tools: &Tools, options: &Options) -> Re
     for archive in images.archives() {
         cluster.load(archive)?;
     }
-    let mut command = command(workspace, tools, options, &[])?;
+    let mut command = command(workspace, tools, options, &tests)?;
     command
         .env("KUBECONFIG", cluster.kubeconfig())
         .env("PODTAP_E2E_CLUSTER", cluster.directory())
@@ -109,16 +114,47 @@ fn on_own_cluster(workspace: &Workspace, tools: &Tools, options: &Options) -> Re
     Ok(result)
 }
 
-/// Cargo's command for the tests on a cluster, with the same selection of packages as everywhere: with another one,
-/// features would differ and much would be built again.
-fn command(workspace: &Workspace, tools: &Tools, options: &Options, arguments: &[&str]) -> Result<Command> {
-    let mut command = test::cargo_test(workspace);
+/// Builds the programs and these tests, with the same features as in the build of all tests; gives the tests' binary.
+///
+/// It is not run by `cargo test`: with that selection Cargo chooses other features, and builds much again.
+fn build(workspace: &Workspace) -> Result<PathBuf> {
+    let mut cargo = workspace.cargo();
+    cargo
+        .args(["build", "--workspace", "--exclude", "tap-ebpf", "--bins", "--test", TEST])
+        .arg("--message-format=json-render-diagnostics")
+        .stderr(Stdio::inherit());
+    println!("+ {}", process::line(&cargo));
+    let output = cargo.output().context("run cargo build")?;
+    if !output.status.success() {
+        bail!("the build failed; see above");
+    }
+    let messages = String::from_utf8_lossy(&output.stdout);
+    let mut messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let executable = messages.find_map(|message| {
+        let is_ours = message["target"]["name"] == TEST && message["target"]["kind"][0] == "test";
+        is_ours.then(|| message["executable"].as_str().map(PathBuf::from)).flatten()
+    });
+    executable.context("cargo names no binary of the tests on a cluster")
+}
+
+/// Runs the tests' binary as Cargo would, as root.
+fn command(workspace: &Workspace, tools: &Tools, options: &Options, tests: &Path) -> Result<Command> {
+    let path = path(tools)?;
+    let mut command = if process::is_root() {
+        Command::new(tests)
+    } else {
+        let mut sudo = process::as_root("-E")?;
+        let mut variable = OsString::from("PATH=");
+        variable.push(&path);
+        sudo.arg("env").arg(variable).arg(tests);
+        sudo
+    };
+    let package = workspace.root().join("tests");
     command
-        .args(["--test", TEST])
         .args(&options.filter)
-        .arg("--")
-        .args(arguments)
-        .env("PATH", path(tools)?)
+        .current_dir(&package)
+        .env("CARGO_MANIFEST_DIR", &package)
+        .env("PATH", path)
         .env("CLUSTER_CACHE", cache());
     Ok(command)
 }
