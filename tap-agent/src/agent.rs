@@ -135,7 +135,7 @@ impl Agent {
         };
         let kernel_ledger = Arc::new(kernel.clone());
         let mount = hierarchy.mount().to_owned();
-        let taps = Taps::new(kernel, hierarchy, Arc::clone(&registry), kernel_ledger.clone());
+        let taps = Taps::new(kernel, hierarchy, Arc::clone(&registry), Arc::<K>::clone(&kernel_ledger));
         let status_rx = taps.status();
         // Bound before anything is captured, so that a port in use ends a start and not a run.
         let admin_listener = match config.admin {

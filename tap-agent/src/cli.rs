@@ -29,7 +29,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Subcommands {
     /// Starts a command in a cgroup of its own and taps it; exits with its status when it has ended.
-    Run(Run),
+    Run(Box<Run>),
     /// Moves itself into a cgroup and becomes the command.
     #[command(hide = true, name = "join-cgroup")]
     JoinCgroup {

@@ -104,7 +104,7 @@ impl Exporter {
     /// exchange's position on it (16 bits): pipelined requests that came in one segment sort as they were sent.
     fn id(&self, start_ns: u64, flow: u64, index: u32) -> String {
         let hash = self.origin.clone().chain_update(flow.to_le_bytes()).finalize();
-        let fraction = ((start_ns % NANOS_PER_MILLI << 12) / NANOS_PER_MILLI) as u16;
+        let fraction = (((start_ns % NANOS_PER_MILLI) << 12) / NANOS_PER_MILLI) as u16;
         let mut rest = [0; 10];
         rest[..2].copy_from_slice(&fraction.to_be_bytes());
         rest[2..8].copy_from_slice(&hash[..6]);

@@ -79,7 +79,7 @@ struct PolicyObject {
 /// What one of the watches told.
 enum News {
     Pods(Change<PodRecord>),
-    Policies(Change<(ObjectMeta, Value)>),
+    Policies(Change<Box<(ObjectMeta, Value)>>),
 }
 
 impl Kubernetes {
@@ -109,7 +109,7 @@ impl Kubernetes {
             news_tx,
             |object: PolicyObject| {
                 let uid = object.metadata.uid.clone()?;
-                Some((uid, (object.metadata, object.spec)))
+                Some((uid, Box::new((object.metadata, object.spec))))
             },
             News::Policies,
         ));

@@ -25,7 +25,7 @@ fn main() -> ExitCode {
     };
     let result = match command {
         None => app::tap(options),
-        Some(Subcommands::Run(run)) => app::run(run),
+        Some(Subcommands::Run(run)) => app::run(*run),
         Some(Subcommands::JoinCgroup { cgroup, command }) => Err(app::join(&cgroup, &command)),
     };
     match result {

@@ -118,7 +118,9 @@ impl Pipeline {
     /// any more. Blocks until it is done; returns whether every thread ended well.
     pub fn finish(self) -> bool {
         self.stop.cancel();
-        self.threads.into_iter().fold(true, |well, thread| thread.join().is_ok() && well)
+        // Every one is waited for, also after one that did not end well.
+        let ended: Vec<_> = self.threads.into_iter().map(JoinHandle::join).collect();
+        ended.iter().all(Result::is_ok)
     }
 }
 

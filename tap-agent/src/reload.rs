@@ -47,7 +47,7 @@ pub async fn follow(source: Source, redaction_tx: watch::Sender<Redaction>) {
             Outcome::Changed(redaction) => {
                 info!(settings = ?redaction.settings, "redaction has changed; it holds from now on");
                 redaction.announce();
-                redaction_tx.send_replace(redaction);
+                redaction_tx.send_replace(*redaction);
             }
             Outcome::Invalid(problem) => {
                 warn!("redaction has not changed, as its new settings are not valid: {problem}");
@@ -60,7 +60,7 @@ pub async fn follow(source: Source, redaction_tx: watch::Sender<Redaction>) {
 #[derive(Debug)]
 enum Outcome {
     Same,
-    Changed(Redaction),
+    Changed(Box<Redaction>),
     Invalid(String),
 }
 
@@ -80,7 +80,7 @@ fn look(file: &Path, source: &Source, current: &Redaction, known: Option<Seen>) 
         Ok(settings) => match Redaction::new(settings, Some(current)) {
             // The first look may find what the agent began with, and then there is nothing to tell.
             Ok(new) if known.is_none() && new.settings == current.settings => Outcome::Same,
-            Ok(new) => Outcome::Changed(new),
+            Ok(new) => Outcome::Changed(Box::new(new)),
             Err(problems) => Outcome::Invalid(problems.to_string()),
         },
     };

@@ -52,7 +52,7 @@ impl Scenario {
         let source = kernel.source();
         let mut agent = start_agent(&config, &host, &kernel, source).await;
         agent.tapped().await.unwrap();
-        Self { agent, kernel, tap, host: host }
+        Self { agent, kernel, tap, host }
     }
 
     /// `count` exchanges, ten on each connection.

@@ -72,12 +72,13 @@ impl Selection {
     }
 
     /// Takes over a change of policies; each is checked once.
-    pub(super) fn take_policies(&mut self, change: Change<(ObjectMeta, Value)>) {
+    pub(super) fn take_policies(&mut self, change: Change<Box<(ObjectMeta, Value)>>) {
         let change = match change {
             Change::ListBegins => Change::ListBegins,
             Change::Gone(uid) => Change::Gone(uid),
             Change::ListEnds => Change::ListEnds,
-            Change::Put(uid, (metadata, spec)) => {
+            Change::Put(uid, read) => {
+                let (metadata, spec) = *read;
                 let generation = metadata.generation.unwrap_or_default();
                 // A change of the status alone, of which there are more than of the spec.
                 if let Some(known) = self.policies.get(&uid)

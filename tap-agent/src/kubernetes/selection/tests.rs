@@ -40,7 +40,7 @@ fn policy(selection: &mut Selection, name: &str, generation: i64, spec: Value) {
         generation: Some(generation),
         ..ObjectMeta::default()
     };
-    selection.take_policies(Change::Put(format!("uid-{name}"), (metadata, spec)));
+    selection.take_policies(Change::Put(format!("uid-{name}"), Box::new((metadata, spec))));
 }
 
 /// "+NAME" and "-UID", in order.
