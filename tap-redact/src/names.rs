@@ -3,7 +3,7 @@
 //! Names are compared by their letters and digits alone: `cardNumber`, `card_number`, `Card-Number` are one. A
 //! path such as `user[email]` or `user.email` counts by its last part too.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::LazyLock};
 
 use foldhash::fast::FixedState;
 
@@ -74,6 +74,12 @@ impl Names {
         let part = ending.or_else(|| STEMS.iter().find(|(_, stem)| is_in(stem)));
         part.map(|(detector, rule)| Named { rule, detector: *detector })
     }
+}
+
+/// What a field under this rule holds, as far as the standard names say.
+pub(crate) fn holds(rule: &str) -> Option<Detector> {
+    static STANDARD_NAMES: LazyLock<Names> = LazyLock::new(|| Names::standard_and(std::iter::empty()));
+    STANDARD_NAMES.lookup(rule.as_bytes()).map(|named| named.detector)
 }
 
 /// Whether anything is left of a name to compare.

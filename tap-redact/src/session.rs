@@ -2,7 +2,8 @@
 
 use crate::{
     Key,
-    detect::{Detectors, FieldName, Finding, Survey},
+    detect::{Detector, Detectors, FieldName, Finding, Survey},
+    names,
     policy::{Active, Kind, Parts, Policy, RuleName, Site, Verdict, detector_name, matches},
     record::Record,
     settings::{Action, Message, OpaqueBodies},
@@ -116,7 +117,10 @@ impl<'r> Session<'r> {
             }
             Verdict::Replace(..) if text.is_empty() => Change::None,
             Verdict::Replace(action, rule) => {
-                let new = self.replacement(action, text.as_bytes());
+                let new = match (action, names::holds(rule.name)) {
+                    (Action::Token, Some(detector)) => self.token(detector, text),
+                    _ => self.replacement(action, text.as_bytes()),
+                };
                 if new == text {
                     return Change::None;
                 }
@@ -124,6 +128,13 @@ impl<'r> Session<'r> {
                 Change::Text(new)
             }
         }
+    }
+
+    /// The token of what a detector found, or of what a field of such a name holds.
+    fn token(&self, detector: Detector, value: &str) -> String {
+        let mut token = String::new();
+        token::render(self.key, detector, value, &mut token);
+        token
     }
 
     /// What takes the place of a value as a whole; nothing for `drop`.
@@ -172,11 +183,7 @@ impl<'r> Session<'r> {
         for Claim { range, action, rule, detector } in claims {
             let Some(value) = text.get(range.clone()) else { continue };
             let new = match (action, detector) {
-                (Action::Token, Some(detector)) => {
-                    let mut token = String::new();
-                    token::render(self.key, detector, value, &mut token);
-                    token
-                }
+                (Action::Token, Some(detector)) => self.token(detector, value),
                 (action, _) => self.replacement(action, value.as_bytes()),
             };
             if new == value {

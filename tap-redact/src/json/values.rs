@@ -5,6 +5,7 @@ use std::{borrow::Cow, ops::Range};
 use super::{Scanner, Stop, text};
 use crate::{
     detect::{Detectors, Survey},
+    names,
     policy::{Kind, Site, Verdict},
     record,
     session::Change,
@@ -95,7 +96,12 @@ impl<'r> Scanner<'_, 'r, '_> {
                 new
             }
             Verdict::Replace(action, rule) => {
-                let new = self.number_token(action, literal);
+                let new = match (action, names::holds(rule.name)) {
+                    (Action::Token, Some(detector)) => {
+                        token::render_number(self.session.key(), detector, literal.as_bytes())
+                    }
+                    _ => self.number_token(action, literal),
+                };
                 if new == literal {
                     return;
                 }

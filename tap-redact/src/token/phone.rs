@@ -11,6 +11,9 @@ use crate::{
 /// Fewest digits of a number with its country's code.
 const MIN_INTERNATIONAL: usize = 8;
 
+/// Fewest digits of one without. A shorter number is an extension, and has no room for what tells a token.
+const MIN_NATIONAL: usize = 6;
+
 /// The token of a number with its country's code, or of one in the North American form; `None` for another text.
 pub(super) fn international(key: &Key, value: &str) -> Option<String> {
     let digits = digits_of(value)?;
@@ -35,7 +38,7 @@ pub(super) fn token(key: &Key, value: &str) -> Option<String> {
     if let Some(token) = international(key, value) {
         return Some(token);
     }
-    let digits = digits_of(value)?;
+    let digits = digits_of(value).filter(|digits| digits.len() >= MIN_NATIONAL)?;
     if let Some(rest) = digits.strip_prefix(&[0, 0])
         && rest.len() >= MIN_INTERNATIONAL
         && let Some(code) = country_code_length(rest)
@@ -63,7 +66,6 @@ fn replace(key: &Key, value: &str, digits: &[u8], code: usize) -> String {
     }
     let mut stream = Stream::new(key, PHONE, &canonical);
     let mut token = digits.to_vec();
-    let end = token.len();
     for (at, digit) in token[code..].iter_mut().enumerate() {
         *digit = match (american, at) {
             (true, 0) => stream.between(2, 9),
@@ -75,7 +77,6 @@ fn replace(key: &Key, value: &str, digits: &[u8], code: usize) -> String {
             _ => stream.between(0, 9),
         };
     }
-    debug_assert_eq!(token.len(), end);
     let mut token = token.into_iter();
     let character =
         |char: char| if char.is_ascii_digit() { char::from(b'0' + token.next().unwrap_or(0)) } else { char };
