@@ -36,6 +36,7 @@ pub use catalogue::{Country, Detector, DetectorSet, Vendor};
 pub(crate) use email::TOKEN_DOMAIN;
 pub(crate) use iban::{is_iban, is_token as is_iban_token};
 pub(crate) use ip::{MAC_TOKEN, MacStyle, mac_style};
+pub(crate) use jwt::is_jwt;
 pub(crate) use national_id::{has_form as has_national_form, is_valid as is_national_id};
 pub(crate) use phone::{country_code_length, is_north_american};
 use text::Classes;

@@ -120,7 +120,7 @@ fn formatted(key: &Key, value: &str) -> Option<String> {
     if is_joined_digits(bytes) || detect::has_national_form(value) {
         return Some(digits::joined(key, bytes));
     }
-    jwt::is_token(key, value).then(|| value.to_owned())
+    (detect::is_jwt(value) || jwt::is_token(key, value)).then(|| jwt::token(key, value))
 }
 
 /// The token of a JSON number, itself one.

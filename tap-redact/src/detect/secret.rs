@@ -1,6 +1,6 @@
 //! Secrets told by their entropy, where a word before them or the field's name announces one.
 
-use super::{Detector, Found, Text, text::MIN_SECRET};
+use super::{Detector, Found, Text, jwt, text::MIN_SECRET};
 
 /// A longer run is no secret but content: it is bounded so that time is.
 const MAX_SECRET: usize = 512;
@@ -40,7 +40,7 @@ const WORDS: &[&str] = &[
 ];
 
 /// Whether a secret is announced before `at`.
-pub(super) fn is_expected(text: &Text<'_>, at: usize) -> bool {
+fn is_expected(text: &Text<'_>, at: usize) -> bool {
     text.context.has(text, at, WORDS)
 }
 
@@ -66,7 +66,7 @@ pub(super) fn find_at(text: &Text<'_>, start: usize, found: &mut Found) -> (usiz
 }
 
 fn is_random(run: &[u8]) -> bool {
-    if run.starts_with(TOKEN) && run.len() == TOKEN.len() + 20 {
+    if (run.starts_with(TOKEN) && run.len() == TOKEN.len() + 20) || run.starts_with(jwt::TOKEN_HEADER) {
         return false;
     }
     let digits = run.iter().filter(|byte| byte.is_ascii_digit()).count();

@@ -261,6 +261,9 @@ fn a_web_token_stays_one_and_says_nothing() {
     assert!(parts[2].is_empty(), "{token}");
     assert!(has_nothing_of(&token, value, Detector::Jwt), "{token}");
     assert_eq!(key().token(Detector::Jwt, &token), token);
+    assert_eq!(key().token(Detector::Credential, value), token, "whatever the field is called");
+    let found = Scan::new(DetectorSet::all()).find(&token, Some("Authorization"));
+    assert!(found.is_empty(), "{found:?}");
 }
 
 #[test]
