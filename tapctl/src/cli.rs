@@ -1,6 +1,11 @@
 //! The arguments, and what they mean.
 
-use std::{ffi::OsString, path::Path, str::FromStr, time::Duration};
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::Duration,
+};
 
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -93,6 +98,26 @@ Examples:
   tapctl replay --target http://127.0.0.1:8080 --allow-method POST --max-requests 100 --fail-on-mismatch"
     )]
     Replay(Replay),
+    /// Show what redaction would do to the HTTP in a file, and why: by rule and place.
+    #[command(
+        after_help = "Reads a HAR, raw HTTP (a request, a response, or one after the other) or JSON. Needs no collector.
+
+Examples:
+  tapctl redact --profile standard checkout.har
+  tapctl redact --rules rules.yaml --show-values request.json
+  curl -si https://shop.example/me | tapctl redact -"
+    )]
+    Redact(Redact),
+    /// Look in what is stored for what redaction should have replaced; exit with status 1 where something is found.
+    #[command(
+        after_help = "Every detector looks at every place; what it finds is reported by rule, place and exchange, and never printed.
+docs/detectors.md describes the detectors.
+
+Examples:
+  tapctl audit --since 1h
+  tapctl audit 'namespace == \"shop\"' --since 1d --rule email --rule api_key -o jsonl"
+    )]
+    Audit(Audit),
     /// Print the completion script of a shell.
     #[command(after_help = "Example:
   source <(tapctl completion bash)")]
@@ -196,6 +221,38 @@ pub struct Replay {
     pub fail_on_mismatch: bool,
 }
 
+#[derive(Args, Clone, Debug)]
+pub struct Redact {
+    /// A HAR, raw HTTP or JSON; `-` for standard input.
+    pub file: PathBuf,
+    /// `standard`, `strict`, or one of the rules' own.
+    #[arg(long)]
+    pub profile: Option<String>,
+    /// Settings of redaction: a file of them alone, or the agent's.
+    #[arg(long, value_name = "FILE")]
+    pub rules: Option<PathBuf>,
+    /// The key of the tokens; without one they are of a key that is used once.
+    #[arg(long, value_name = "FILE")]
+    pub key_file: Option<PathBuf>,
+    /// Show values, too, as they are in the file and as they would be.
+    #[arg(long)]
+    pub show_values: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct Audit {
+    #[command(flatten)]
+    pub selection: Selection,
+    #[command(flatten)]
+    pub range: Range,
+    /// Only what this detector finds, or those of this family (api_key, national_id); may be repeated.
+    #[arg(long = "rule", value_name = "NAME", value_parser = parse_detector)]
+    pub rules: Vec<String>,
+    /// Look at this many at most, the newest; 0 for all.
+    #[arg(long, default_value_t = 0)]
+    pub limit: u64,
+}
+
 /// A point in time, as given.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Moment {
@@ -286,6 +343,13 @@ impl FromStr for Moment {
             "not a duration (5m, 2h) nor a time (14:05, 2026-11-21T14:05, 2026-11-21T14:05:00Z)".to_owned()
         })
     }
+}
+
+fn parse_detector(name: &str) -> Result<String, String> {
+    if tap_redact::DetectorSet::named(name).is_empty() {
+        return Err("no detector has this name; docs/detectors.md lists them".to_owned());
+    }
+    Ok(name.to_owned())
 }
 
 fn parse_id(id: &str) -> Result<String, String> {

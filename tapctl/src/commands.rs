@@ -1,7 +1,9 @@
 //! One module per command: asks the collector, prints the answer.
 
+mod audit;
 mod get;
 mod ledger;
+mod redact;
 mod replay;
 mod search;
 mod tail;
@@ -57,6 +59,10 @@ pub async fn run(invocation: Invocation, out: &mut impl Write) -> Result<Verdict
         out.write_all(&script)?;
         return Ok(Verdict::Good);
     }
+    // Needs no collector.
+    if let Command::Redact(arguments) = command {
+        return redact::run(arguments, output, &style, out);
+    }
     if let Command::Replay(arguments) = &command {
         // Wrong settings are told before anything is connected.
         replay::plan(arguments)?;
@@ -69,6 +75,7 @@ pub async fn run(invocation: Invocation, out: &mut impl Write) -> Result<Verdict
         Command::Tail(arguments) => tail::run(session, arguments).await,
         Command::Ledger(arguments) => ledger::run(session, arguments).await,
         Command::Replay(arguments) => replay::run(session, arguments).await,
-        Command::Completion { .. } => Ok(Verdict::Good),
+        Command::Audit(arguments) => audit::run(session, arguments).await,
+        Command::Redact(_) | Command::Completion { .. } => Ok(Verdict::Good),
     }
 }

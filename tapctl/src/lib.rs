@@ -1,4 +1,4 @@
-//! The command line of Podtap: what was captured, what was lost, and replays of it.
+//! The command line of Podtap: what was captured, what was lost, replays of it, and what redaction does.
 //!
 //! Speaks gRPC to a collector and keeps nothing. Captured text is hostile until shown otherwise: nothing of
 //! it reaches a terminal but through [`render::escape`].
@@ -10,8 +10,10 @@
 pub mod cli;
 mod commands;
 mod connect;
+pub mod input;
 mod program;
 pub mod render;
+mod stored;
 
 pub use commands::{Verdict, WrongUsage, run};
 pub use program::main;

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test panics")]
 
 mod collector;
+mod redaction;
 
 use std::{
     io::Read as _,
@@ -20,7 +21,11 @@ use tapctl::{
 };
 
 async fn tapctl(collector: &Collector, arguments: &[&str]) -> anyhow::Result<(Verdict, String)> {
-    let arguments = ["tapctl", "--collector", &collector.url].into_iter().chain(arguments.iter().copied());
+    at(&collector.url, arguments).await
+}
+
+async fn at(url: &str, arguments: &[&str]) -> anyhow::Result<(Verdict, String)> {
+    let arguments = ["tapctl", "--collector", url].into_iter().chain(arguments.iter().copied());
     let (cli, program) = Cli::read(arguments).unwrap();
     let style = Style { width: None, colour: false, zone: TimeZone::UTC };
     let mut out = Vec::new();

@@ -1,0 +1,168 @@
+//! HTTP that is in a file: a HAR, raw HTTP, or a JSON document alone, as exchanges.
+
+mod har;
+mod raw;
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use tap_flow::{
+    Body, CgroupId, Completeness, Exchange, FlowKey, Header, Headers, Request, Response, Role, Span, TapId,
+    Version,
+};
+
+/// Why a file has no exchanges. Never shows what is in it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InputError {
+    #[error("neither a HAR, nor raw HTTP (a request, a response, or one after the other), nor JSON")]
+    Unknown,
+    #[error("looks like JSON, but line {line}, column {column} is not")]
+    Json { line: usize, column: usize },
+    #[error("entry {entry} of the HAR: {problem}")]
+    Har { entry: usize, problem: &'static str },
+    #[error("the HTTP in it does not parse to its end")]
+    Http,
+}
+
+/// The exchanges of a file, with what each is called.
+pub fn exchanges(content: &[u8]) -> Result<Vec<(String, Exchange)>, InputError> {
+    let trimmed = content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content).trim_ascii_start();
+    match trimmed.first() {
+        Some(b'{' | b'[' | b'"') => json(trimmed),
+        Some(_) => raw::exchanges(trimmed),
+        None => Err(InputError::Unknown),
+    }
+}
+
+fn json(content: &[u8]) -> Result<Vec<(String, Exchange)>, InputError> {
+    let mut documents = serde_json::Deserializer::from_slice(content).into_iter::<serde_json::Value>();
+    let mut first = None;
+    for document in &mut documents {
+        let document =
+            document.map_err(|error| InputError::Json { line: error.line(), column: error.column() })?;
+        first.get_or_insert(document);
+    }
+    let entries = first
+        .as_ref()
+        .and_then(|document| document.pointer("/log/entries"))
+        .and_then(|entries| entries.as_array());
+    if let Some(entries) = entries {
+        return har::exchanges(entries);
+    }
+    let request = Request {
+        headers: headers([("Content-Type".to_owned(), "application/json".to_owned())]),
+        body: body(Bytes::copy_from_slice(content)),
+        ..request("POST", "/")
+    };
+    Ok(vec![("the document".to_owned(), exchange(Some(request), None))])
+}
+
+/// The path of a target, for a name that tells exchanges apart: queries hold data more often.
+fn path_of(target: &str) -> &str {
+    target.split(['?', '#']).next().unwrap_or_default()
+}
+
+fn exchange(request: Option<Request>, response: Option<Response>) -> Exchange {
+    let address = SocketAddr::from(([0, 0, 0, 0], 0));
+    Exchange {
+        flow: FlowKey { tap: TapId(0), local: address, remote: address },
+        cgroup: CgroupId(0),
+        flow_serial: 0,
+        index: 0,
+        role: Role::Inbound,
+        request,
+        response,
+        wire_bytes: 0,
+    }
+}
+
+fn request(method: &str, target: &str) -> Request {
+    Request {
+        method: Bytes::copy_from_slice(method.as_bytes()),
+        target: Bytes::copy_from_slice(target.as_bytes()),
+        version: Version::Http11,
+        headers: Headers::default(),
+        body: Body::default(),
+        trailers: Headers::default(),
+        completeness: Completeness::Complete,
+        span: Span::default(),
+    }
+}
+
+fn response(status: u16, reason: &str) -> Response {
+    Response {
+        status,
+        reason: Bytes::copy_from_slice(reason.as_bytes()),
+        version: Version::Http11,
+        headers: Headers::default(),
+        body: Body::default(),
+        trailers: Headers::default(),
+        completeness: Completeness::Complete,
+        span: Span::default(),
+        interim: Vec::new(),
+    }
+}
+
+fn headers(fields: impl IntoIterator<Item = (String, String)>) -> Headers {
+    Headers(
+        fields.into_iter().map(|(name, value)| Header { name: name.into(), value: value.into() }).collect(),
+    )
+}
+
+fn body(content: Bytes) -> Body {
+    Body { size: content.len() as u64, content, ..Body::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn raw_http_is_a_request_a_response_or_both() {
+        let request = "POST /a?b=c HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}";
+        let response = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]";
+        let one = exchanges(request.as_bytes()).unwrap();
+        assert_eq!(one[0].0, "POST /a");
+        assert!(one[0].1.request.is_some() && one[0].1.response.is_none());
+        let one = exchanges(response.as_bytes()).unwrap();
+        assert!(one[0].1.request.is_none() && one[0].1.response.is_some());
+        let both = exchanges(format!("{request}\r\n{response}").as_bytes()).unwrap();
+        assert_eq!(both[0].1.request.as_ref().unwrap().body.content.as_ref(), b"{}");
+        assert_eq!(both[0].1.response.as_ref().unwrap().body.content.as_ref(), b"[]");
+    }
+
+    #[test]
+    fn a_file_without_lengths_and_with_bare_line_feeds_is_read_to_its_end() {
+        let read = exchanges(b"POST /a HTTP/1.1\nHost: x\n\n{\"a\":1}").unwrap();
+        assert_eq!(read[0].1.request.as_ref().unwrap().body.content.as_ref(), b"{\"a\":1}");
+    }
+
+    #[test]
+    fn a_har_gives_its_entries() {
+        let har = serde_json::json!({"log": {"entries": [{
+            "request": {"method": "POST", "url": "https://shop.example/a?b=c", "headers": [{"name": "Host", "value": "shop.example"}],
+                "postData": {"mimeType": "application/json", "text": "{}"}},
+            "response": {"status": 200, "statusText": "OK", "headers": [], "content": {"mimeType": "text/plain", "text": "aGk=", "encoding": "base64"}},
+        }]}});
+        let read = exchanges(har.to_string().as_bytes()).unwrap();
+        let (request, response) = (read[0].1.request.as_ref().unwrap(), read[0].1.response.as_ref().unwrap());
+        assert_eq!((read[0].0.as_str(), request.target.as_ref()), ("1: POST /a", &b"/a?b=c"[..]));
+        assert_eq!((request.body.content.as_ref(), response.body.content.as_ref()), (&b"{}"[..], &b"hi"[..]));
+        assert_eq!(
+            response.headers.get("content-type").map(|value| value.as_ref()),
+            Some(&b"text/plain"[..])
+        );
+        let wrong = serde_json::json!({"log": {"entries": [{"request": {}}]}});
+        assert!(matches!(exchanges(wrong.to_string().as_bytes()), Err(InputError::Har { entry: 1, .. })));
+    }
+
+    #[test]
+    fn json_is_a_body_and_anything_else_is_an_error() {
+        let read = exchanges(b" [1, 2]\n{\"a\": 3}").unwrap();
+        assert_eq!(read[0].1.request.as_ref().unwrap().body.content.as_ref(), b"[1, 2]\n{\"a\": 3}");
+        assert_eq!(exchanges(b"{\"secret\": x}").unwrap_err(), InputError::Json { line: 1, column: 12 });
+        for unknown in [&b""[..], b"hello", b"\xff\xfe"] {
+            assert_eq!(exchanges(unknown).unwrap_err(), InputError::Unknown);
+        }
+    }
+}
