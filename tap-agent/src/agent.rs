@@ -157,7 +157,11 @@ impl Agent {
         ));
         let uplinks = uplinks.start(&ledger);
 
+        // Before the admin port answers: it must not say ready while the tasks that know better have not run yet.
         let readiness = Readiness::default();
+        let looking = (!config.targets.is_empty()).then(|| readiness.pending("targets: not looked for yet"));
+        let listing = (config.kubernetes.is_some() && pod_source == PodSource::Cluster)
+            .then(|| readiness.pending("kubernetes: pods and TapPolicies of this node are not listed yet"));
         let shutdown_admin = CancellationToken::new();
         let admin = admin_listener.map(|listener| {
             let mut registry = prometheus_client::registry::Registry::default();
@@ -170,9 +174,8 @@ impl Agent {
                 taps: status_rx.clone(),
             };
             metrics.register(&mut registry);
-            let is_looking = !config.targets.is_empty();
-            task::spawn(show_readiness(status_rx.clone(), readiness.clone(), is_looking));
-            let admin = Admin { registry: Arc::new(registry), readiness: readiness.clone(), log_level };
+            task::spawn(show_readiness(status_rx.clone(), readiness.clone(), looking));
+            let admin = Admin { registry: Arc::new(registry), readiness, log_level };
             if let Ok(address) = listener.local_addr() {
                 info!(%address, "admin port");
             }
@@ -200,7 +203,7 @@ impl Agent {
                 };
                 let cgroups =
                     PodCgroups::start(&mount, commands.clone()).context("look for the cgroups of pods")?;
-                Some(Pods { watches: task::spawn(pods.run(readiness)), cgroups })
+                Some(Pods { watches: task::spawn(pods.run(listing)), cgroups })
             }
             _ => None,
         };
@@ -345,9 +348,8 @@ async fn fold(ledger: Arc<Ledger>) {
 async fn show_readiness(
     mut status_rx: watch::Receiver<Vec<TapStatus>>,
     readiness: Readiness,
-    is_looking: bool,
+    looking: Option<Pending>,
 ) {
-    let looking = is_looking.then(|| readiness.pending("targets: not looked for yet"));
     let mut pending: Vec<Pending> = looking.into_iter().collect();
     while status_rx.changed().await.is_ok() {
         let failed: Vec<_> = status_rx

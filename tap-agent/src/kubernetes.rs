@@ -21,7 +21,7 @@ use std::{fmt, sync::mpsc, time::Duration};
 use kube::{Api, Client, Resource, core::ObjectMeta, runtime::watcher};
 use serde::Deserialize;
 use serde_json::Value;
-use tap_admin::{Pending, Readiness};
+use tap_admin::Pending;
 use tap_policy::TapPolicy;
 use tap_proto::v1;
 use tokio::{
@@ -83,9 +83,8 @@ enum News {
 }
 
 impl Kubernetes {
-    /// Runs until it is dropped. Not ready until everything was listed once.
-    pub async fn run(self, readiness: Readiness) {
-        let pending = readiness.pending("kubernetes: pods and TapPolicies of this node are not listed yet");
+    /// Runs until it is dropped. The agent is not ready, `pending`, until everything was listed once.
+    pub async fn run(self, pending: Option<Pending>) {
         let client = client().await;
         let (news_tx, news_rx) = async_mpsc::channel(CHANGES);
         let mut watches = JoinSet::new();
@@ -117,10 +116,9 @@ impl Kubernetes {
     }
 
     /// Turns news into commands and reports.
-    async fn select(self, mut news_rx: async_mpsc::Receiver<News>, pending: Pending) {
+    async fn select(self, mut news_rx: async_mpsc::Receiver<News>, mut pending: Option<Pending>) {
         let Self { node, routes, redactors, mut redaction, commands, mut taps, reports } = self;
         let mut selection = Selection::new(routes, redactors);
-        let mut pending = Some(pending);
         let mut act_at: Option<Instant> = None;
         let mut report_at: Option<Instant> = None;
         loop {

@@ -146,13 +146,13 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let (file, key_file) = (directory.path().join("agent.yaml"), directory.path().join("key"));
         fs::write(&file, format!("redaction: {{key_file: {}}}", key_file.display())).unwrap();
-        fs::write(&key_file, "0123456789abcdef").unwrap();
+        fs::write(&key_file, "the first key of the test").unwrap();
         let source = Source { file: Some(file.clone()), key_file: None };
         let settings = redaction(&fs::read(&file).unwrap(), &source).unwrap();
         let current = Redaction::new(settings, None).unwrap();
         let (first, outcome) = look(&file, &source, &current, None);
         assert!(matches!(outcome, Outcome::Same), "{outcome:?}");
-        fs::write(&key_file, "fedcba9876543210").unwrap();
+        fs::write(&key_file, "the second key of the test").unwrap();
         let (_, outcome) = look(&file, &source, &current, Some(first));
         assert!(matches!(outcome, Outcome::Changed(_)), "{outcome:?}");
     }

@@ -203,6 +203,8 @@ pub async fn run(
     let mut serving = tokio::spawn(serving);
 
     tokio::select! {
+        // First: told to shut down, an idle server may have ended before this task runs again.
+        biased;
         () = shutdown.cancelled() => {}
         ended = &mut serving => {
             ended.context("gRPC server")?.context("gRPC server")?;
