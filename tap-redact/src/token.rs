@@ -148,27 +148,6 @@ pub(crate) fn opaque(key: &Key, value: &[u8]) -> String {
     token
 }
 
-/// A token without a format that is as long as the value, in bytes. What is shorter than `tok_…` has no mark and no
-/// check, and of a very short one there are few: two of 32 for a single character.
-#[allow(dead_code, reason = "the engine's actions call it")]
-pub(crate) fn opaque_of_length(key: &Key, value: &[u8]) -> String {
-    const MAX: usize = 4096;
-    let whole = opaque(key, value);
-    let length = value.len().min(MAX);
-    if length <= whole.len() {
-        return whole[whole.len() - CHECKS - length.min(RANDOM)..].chars().take(length).collect();
-    }
-    let mut token = whole;
-    let mut block = 0_u8;
-    while token.len() < length {
-        let digest = key.digest(b'+', &[token.as_bytes(), &[block]].concat());
-        let room = length - token.len();
-        push_base32(&mut token, &digest.bytes()[..room.min(32)]);
-        block = block.wrapping_add(1);
-    }
-    token
-}
-
 /// The keyed digest of a value: 32 hexadecimal digits.
 pub(crate) fn hash(key: &Key, value: &[u8]) -> String {
     hex(&key.digest(HASH, value).bytes()[..16])
