@@ -57,6 +57,9 @@ impl Exporter {
             target.details;
         let (request_dropped, response_dropped) =
             (exchange.request_body_dropped(), exchange.response_body_dropped());
+        // Where nothing was replaced there is nothing that a key could tell of.
+        let redaction_key =
+            if exchange.redactions().is_empty() { String::new() } else { exchange.key_id().to_owned() };
         let (exchange, redactions) = exchange.into_parts();
         let start = clock.wall(exchange.start());
         let Exchange { flow, cgroup: _, flow_serial, index, role, request, response, wire_bytes } = exchange;
@@ -92,6 +95,7 @@ impl Exporter {
             request: request.map(|request| request_message(request, request_dropped)),
             response: response.map(|response| response_message(response, response_dropped)),
             redactions: redactions.into_iter().map(redaction).collect(),
+            redaction_key,
             wire_bytes,
             // What only the collector sets.
             ..v1::Exchange::default()

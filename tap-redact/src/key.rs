@@ -79,6 +79,10 @@ impl Key {
         &self.id
     }
 
+    pub(crate) fn shared_id(&self) -> Arc<str> {
+        Arc::clone(&self.id)
+    }
+
     /// The token that redaction puts in the place of this value, where this detector finds it: so can what was captured be
     /// searched for what is known.
     pub fn token(&self, detector: Detector, value: &str) -> String {

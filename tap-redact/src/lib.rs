@@ -45,6 +45,8 @@ pub use settings::{
     SettingsError, SettingsErrors, UnsureBodies,
 };
 
+use std::sync::Arc;
+
 use tap_flow::Exchange;
 
 /// A value that has passed redaction. There is no other way to make one:
@@ -52,7 +54,7 @@ use tap_flow::Exchange;
 /// ```compile_fail,E0451
 /// let redactions = Vec::new();
 /// let forged =
-///     tap_redact::Redacted { value: 1, redactions, request_dropped: None, response_dropped: None };
+///     tap_redact::Redacted { value: 1, redactions, request_dropped: None, response_dropped: None, key_id: "".into() };
 /// ```
 ///
 /// nor to change one:
@@ -68,6 +70,7 @@ pub struct Redacted<T> {
     redactions: Vec<Redaction>,
     request_dropped: Option<DropReason>,
     response_dropped: Option<DropReason>,
+    key_id: Arc<str>,
 }
 
 impl<T> Redacted<T> {
@@ -79,6 +82,11 @@ impl<T> Redacted<T> {
     /// What was done to it.
     pub fn redactions(&self) -> &[Redaction] {
         &self.redactions
+    }
+
+    /// The id of the key that its tokens were made with.
+    pub fn key_id(&self) -> &str {
+        &self.key_id
     }
 
     /// Takes it apart.

@@ -92,7 +92,13 @@ impl Redactor {
         let response = exchange.response.as_mut();
         let response_dropped = response.and_then(|response| self::response(response, &mut session));
         record.append(session.record);
-        Redacted { value: exchange, redactions: record.into_entries(), request_dropped, response_dropped }
+        Redacted {
+            value: exchange,
+            redactions: record.into_entries(),
+            request_dropped,
+            response_dropped,
+            key_id: self.keys.current().shared_id(),
+        }
     }
 
     fn session<'r>(&'r self, active: &'r Active, message: Message) -> Session<'r> {

@@ -133,7 +133,10 @@ impl Store {
     }
 
     async fn follow(location: Location, read_only: bool) -> Result<Self, StoreError> {
-        let follower = Follower::open(location.clone()).await?;
+        let mut follower = Follower::open(location.clone()).await?;
+        if !read_only {
+            add_missing_columns(&location, &mut follower).await?;
+        }
         let (views, _) = watch::channel(Arc::clone(follower.view()));
         Ok(Self(Arc::new(Inner {
             location,
@@ -252,6 +255,34 @@ impl Store {
             }
             is_newer
         });
+    }
+}
+
+/// Brings a table that an earlier version made to this version's columns.
+async fn add_missing_columns(location: &Location, follower: &mut Follower) -> Result<(), StoreError> {
+    let error = |source: Cause| StoreError::Open { url: location.url.clone(), source };
+    let missing =
+        |follower: &Follower| schema::missing(follower.base()).map_err(|source| error(source.into()));
+    let columns = missing(follower)?;
+    if columns.is_empty() {
+        return Ok(());
+    }
+    let version = follower.view().version + 1;
+    let added = follower
+        .base()
+        .clone()
+        .add_columns()
+        .with_fields(columns)
+        .with_commit_properties(CommitProperties::default().with_max_retries(0))
+        .await;
+    if added.is_ok() {
+        location.sync_commit(version).await.map_err(error)?;
+    }
+    follower.catch_up().await?;
+    match added {
+        // Another process may have been first.
+        Err(source) if !missing(follower)?.is_empty() => Err(error(source.into())),
+        _ => Ok(()),
     }
 }
 

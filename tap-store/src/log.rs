@@ -71,6 +71,11 @@ impl Follower {
         })
     }
 
+    /// The table as it was loaded last.
+    pub(crate) fn base(&self) -> &DeltaTable {
+        &self.base
+    }
+
     pub(crate) fn view(&self) -> &Arc<View> {
         &self.view
     }

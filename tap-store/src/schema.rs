@@ -11,7 +11,7 @@
 use std::sync::{Arc, LazyLock};
 
 use deltalake::{
-    DeltaTable,
+    DeltaTable, DeltaTableError,
     arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit},
     kernel::{StructField, engine::arrow_conversion::TryIntoKernel},
 };
@@ -207,6 +207,12 @@ fn columns() -> Vec<Field> {
         required("agent", text(), "The agent that captured it"),
         required("epoch", u64_type(), "One run of the agent's process"),
         required("sequence", DataType::Int64, "The batch within the epoch that brought it"),
+        // From here on in the order in which versions added them: nullable, for the rows before.
+        optional(
+            "redaction_key",
+            text(),
+            "Id of the key of the tokens; empty where redaction replaced nothing",
+        ),
     ]
 }
 
@@ -220,6 +226,12 @@ fn optional(name: &str, data_type: DataType, comment: &str) -> Field {
 
 fn column(name: &str, data_type: DataType, nullable: bool, comment: &str) -> Field {
     Field::new(name, data_type, nullable).with_metadata([("comment".to_owned(), comment.to_owned())].into())
+}
+
+/// The columns that this version writes and a table of an earlier one does not have.
+pub(crate) fn missing(table: &DeltaTable) -> Result<Vec<StructField>, DeltaTableError> {
+    let schema = table.snapshot()?.schema();
+    Ok(delta_columns().into_iter().filter(|column| schema.field(column.name()).is_none()).collect())
 }
 
 /// Says why a table is not one of exchanges, or one that this version can't serve.
@@ -238,6 +250,7 @@ pub(crate) fn check(table: &DeltaTable) -> Result<(), String> {
     for expected in delta_columns() {
         let name = expected.name();
         match schema.field(name) {
+            None if expected.is_nullable() => {}
             None => return Err(format!("it has no column {name}")),
             Some(column) if column.data_type() != expected.data_type() => {
                 return Err(format!("its column {name} is a {}", column.data_type()));

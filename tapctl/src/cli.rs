@@ -105,6 +105,7 @@ Examples:
 Examples:
   tapctl redact --profile standard checkout.har
   tapctl redact --rules rules.yaml --show-values request.json
+  tapctl redact --key-file redaction.key --write fixtures.redacted.json fixtures.json
   curl -si https://shop.example/me | tapctl redact -"
     )]
     Redact(Redact),
@@ -237,6 +238,10 @@ pub struct Redact {
     /// Show values, too, as they are in the file and as they would be.
     #[arg(long)]
     pub show_values: bool,
+    /// Write the document as it would be, JSON alone; `-` for standard output, without the report. With the agents' key, data
+    /// for a test instance that knows what is in redacted captures.
+    #[arg(long, value_name = "FILE")]
+    pub write: Option<PathBuf>,
 }
 
 #[derive(Args, Clone, Debug)]

@@ -24,17 +24,36 @@ pub enum InputError {
     Http,
 }
 
-/// The exchanges of a file, with what each is called.
-pub fn exchanges(content: &[u8]) -> Result<Vec<(String, Exchange)>, InputError> {
+/// What a file is.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// HTTP: exchanges, with what each is called.
+    Http(Vec<(String, Exchange)>),
+    /// JSON, as the body of a request.
+    Document(Exchange),
+}
+
+impl Input {
+    /// The exchanges, with what each is called.
+    pub fn exchanges(self) -> Vec<(String, Exchange)> {
+        match self {
+            Self::Http(exchanges) => exchanges,
+            Self::Document(exchange) => vec![("the document".to_owned(), exchange)],
+        }
+    }
+}
+
+/// Reads the content of a file.
+pub fn read(content: &[u8]) -> Result<Input, InputError> {
     let trimmed = content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content).trim_ascii_start();
     match trimmed.first() {
         Some(b'{' | b'[' | b'"') => json(trimmed),
-        Some(_) => raw::exchanges(trimmed),
+        Some(_) => raw::exchanges(trimmed).map(Input::Http),
         None => Err(InputError::Unknown),
     }
 }
 
-fn json(content: &[u8]) -> Result<Vec<(String, Exchange)>, InputError> {
+fn json(content: &[u8]) -> Result<Input, InputError> {
     let mut documents = serde_json::Deserializer::from_slice(content).into_iter::<serde_json::Value>();
     let mut first = None;
     for document in &mut documents {
@@ -47,14 +66,14 @@ fn json(content: &[u8]) -> Result<Vec<(String, Exchange)>, InputError> {
         .and_then(|document| document.pointer("/log/entries"))
         .and_then(|entries| entries.as_array());
     if let Some(entries) = entries {
-        return har::exchanges(entries);
+        return har::exchanges(entries).map(Input::Http);
     }
     let request = Request {
         headers: headers([("Content-Type".to_owned(), "application/json".to_owned())]),
         body: body(Bytes::copy_from_slice(content)),
         ..request("POST", "/")
     };
-    Ok(vec![("the document".to_owned(), exchange(Some(request), None))])
+    Ok(Input::Document(exchange(Some(request), None)))
 }
 
 /// The path of a target, for a name that tells exchanges apart: queries hold data more often.
@@ -116,6 +135,10 @@ fn body(content: Bytes) -> Body {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn exchanges(content: &[u8]) -> Result<Vec<(String, Exchange)>, InputError> {
+        read(content).map(Input::exchanges)
+    }
 
     #[test]
     fn raw_http_is_a_request_a_response_or_both() {

@@ -70,6 +70,9 @@ pub struct Exchange {
     /// TCP payload bytes of both directions that this exchange accounts for in the ledger.
     #[prost(uint64, tag = "41")]
     pub wire_bytes: u64,
+    /// The id of the key that the tokens were made with; empty where redaction replaced nothing.
+    #[prost(string, tag = "42")]
+    pub redaction_key: ::prost::alloc::string::String,
     /// The batch that brought the exchange: set by the collector, ignored from an agent.
     #[prost(string, tag = "50")]
     pub agent: ::prost::alloc::string::String,

@@ -94,6 +94,7 @@ struct Columns<'a> {
     agent: Text<'a>,
     epoch: Unsigned<'a>,
     sequence: Long<'a>,
+    redaction_key: Text<'a>,
 }
 
 impl<'a> Columns<'a> {
@@ -143,6 +144,7 @@ impl<'a> Columns<'a> {
             agent: text("agent"),
             epoch: unsigned("epoch"),
             sequence: long("sequence"),
+            redaction_key: text("redaction_key"),
         }
     }
 
@@ -173,6 +175,7 @@ impl<'a> Columns<'a> {
             agent: self.agent.string(row),
             epoch: self.epoch.get(row),
             sequence: self.sequence.unsigned(row),
+            redaction_key: self.redaction_key.string(row),
         }
     }
 

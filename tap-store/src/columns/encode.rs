@@ -79,6 +79,7 @@ pub(crate) fn record_batch(rows: &[&Exchange]) -> Result<RecordBatch, ArrowError
         encoder.text(|e| &e.agent),
         encoder.unsigned(|e| e.epoch)?,
         encoder.long(|e| e.sequence as i64),
+        encoder.text(|e| &e.redaction_key),
     ];
     RecordBatch::try_new(Arc::clone(&schema::FILE), columns)
 }

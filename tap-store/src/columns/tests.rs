@@ -119,7 +119,7 @@ fn time() -> impl Strategy<Value = Timestamp> {
 
 prop_compose! {
     fn exchange()(
-        texts in [(); 9].map(|()| text()),
+        texts in [(); 10].map(|()| text()),
         role in 0..3_i32,
         time in time(),
         duration in option::of((0..1_000_000_000_i64, 0..1_000_000_000_i32)),
@@ -131,12 +131,12 @@ prop_compose! {
         response in option::of(response()),
         redactions in vec(redaction(), 0..3),
     ) -> Exchange {
-        let [id, target, node, namespace, workload, pod, pod_uid, container, agent] = texts;
+        let [id, target, node, namespace, workload, pod, pod_uid, container, agent, redaction_key] = texts;
         Exchange {
             id, role, time: Some(time), duration: duration.map(|(seconds, nanos)| Duration { seconds, nanos }), timing,
             target, node, namespace, workload, pod, pod_uid, container, labels,
             source: ends.0, destination: ends.1, flow, flow_index, request, response, redactions, wire_bytes,
-            agent, epoch, sequence,
+            redaction_key, agent, epoch, sequence,
         }
     }
 }
@@ -197,6 +197,20 @@ proptest! {
         let expected = seconds.clamp(*super::SECONDS.start(), *super::SECONDS.end());
         prop_assert_eq!(found.time.as_ref().unwrap().seconds, expected);
     }
+}
+
+#[test]
+fn a_file_of_an_earlier_version_reads_without_the_columns_that_it_lacks() {
+    let exchange = Exchange {
+        id: "a".to_owned(),
+        time: Some(Timestamp { seconds: 1, nanos: 2 }),
+        redaction_key: "k".to_owned(),
+        ..Exchange::default()
+    };
+    let mut batch = record_batch(&[&exchange]).unwrap();
+    batch.remove_column(batch.schema().index_of("redaction_key").unwrap());
+    let without = Exchange { redaction_key: String::new(), ..exchange };
+    assert_eq!(exchanges(&conform(batch).unwrap()), [without]);
 }
 
 #[test]

@@ -6,14 +6,14 @@ use std::{
     path::Path,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use tap_flow::Exchange;
 use tap_redact::{Key, Keyring, Redactor, Settings};
 
 use super::{Verdict, WrongUsage};
 use crate::{
     cli::{self, Output},
-    input,
+    input::{self, Input},
     render::{
         Style,
         redactions::{Effect, Effects, changes},
@@ -26,9 +26,24 @@ pub(super) fn run(
     style: &Style,
     out: &mut impl Write,
 ) -> Result<Verdict> {
-    let cli::Redact { file, profile, rules, key_file, show_values } = arguments;
+    let cli::Redact { file, profile, rules, key_file, show_values, write } = arguments;
     let redactor = redactor(profile, rules.as_deref(), key_file.as_deref())?;
-    let exchanges = input::exchanges(&read(&file)?).with_context(|| file.display().to_string())?;
+    let input = input::read(&read(&file)?).with_context(|| file.display().to_string())?;
+    if let Some(destination) = write {
+        let Input::Document(document) = &input else {
+            return Err(WrongUsage(format!(
+                "--write: {} is HTTP; only JSON can be written",
+                file.display()
+            )))?;
+        };
+        let redacted = rewritten(&redactor, document)?;
+        if destination.as_os_str() == "-" {
+            out.write_all(&redacted)?;
+            return Ok(Verdict::Good);
+        }
+        fs::write(&destination, &redacted).with_context(|| format!("write {}", destination.display()))?;
+    }
+    let exchanges = input.exchanges();
     let mut effects = Effects::default();
     let mut shown = String::new();
     for (name, exchange) in &exchanges {
@@ -55,6 +70,25 @@ pub(super) fn run(
         Output::Jsonl => out.write_all(effects.jsonl()?.as_bytes())?,
     }
     Ok(Verdict::Good)
+}
+
+/// The document as redaction leaves it.
+fn rewritten(redactor: &Redactor, document: &Exchange) -> Result<Vec<u8>> {
+    let redacted = redactor.redact(document.clone());
+    let body = redacted.get().request.as_ref().map(|request| &request.body);
+    let before = document.request.as_ref().map_or(0, |request| request.body.content.len());
+    match body {
+        Some(body) if !body.content.is_empty() || before == 0 => Ok(body.content.to_vec()),
+        _ => {
+            let reasons: Vec<_> = redacted
+                .redactions()
+                .iter()
+                .filter(|redaction| redaction.rule.starts_with("body."))
+                .map(|redaction| redaction.rule.as_str())
+                .collect();
+            bail!("--write: redaction drops the document as a whole ({})", reasons.join(", "))
+        }
+    }
 }
 
 /// With the file's settings, if there is one, and the profile, which wins over the file's.

@@ -54,6 +54,35 @@ async fn values_are_shown_where_asked_for() {
 }
 
 #[tokio::test]
+async fn a_document_is_written_as_it_would_be() {
+    let key = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(key.path(), "00112233445566778899aabbccddeeff").unwrap();
+    let key = ["--key-file", key.path().to_str().unwrap()];
+    let document = "{\"users\": [{\"email\": \"ada@example.org\", \"visits\": 3}]}\n";
+    let written = redact(document, &[&key[..], &["--write", "-"]].concat()).await.unwrap();
+    let token = tap_redact::Key::parse(b"00112233445566778899aabbccddeeff")
+        .unwrap()
+        .token(tap_redact::Detector::Email, "ada@example.org");
+    assert_eq!(written, document.replace("ada@example.org", &token));
+    // Once more changes nothing.
+    assert_eq!(redact(&written, &[&key[..], &["--write", "-"]].concat()).await.unwrap(), written);
+
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("out.json");
+    let told = redact(document, &[&key[..], &["--write", file.to_str().unwrap()]].concat()).await.unwrap();
+    assert!(told.contains("field.email"), "{told}");
+    assert_eq!(std::fs::read_to_string(file).unwrap(), written);
+
+    let error = redact(RAW, &["--write", "-"]).await.unwrap_err();
+    assert!(error.to_string().contains("only JSON can be written"), "{error}");
+    let rules = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(rules.path(), "rules: [{body: true, action: drop}]").unwrap();
+    let rules = ["--rules", rules.path().to_str().unwrap(), "--write", "-"];
+    let error = redact(document, &rules).await.unwrap_err();
+    assert!(error.to_string().contains("--write: redaction drops the document"), "{error}");
+}
+
+#[tokio::test]
 async fn one_key_gives_the_same_tokens_again() {
     let key = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(key.path(), "2026-11 = 00112233445566778899aabbccddeeff\n").unwrap();
