@@ -15,6 +15,7 @@
 
 mod check;
 mod eval;
+mod figures;
 mod functions;
 mod node;
 mod predicate;
@@ -23,6 +24,7 @@ mod syntax;
 mod time;
 mod view;
 
+pub use figures::{Figure, FigureCondition, FigureKind, Figures};
 pub use predicate::{Field, Operator, Predicate, Value};
 pub use view::{BodyView, Fields, MessageView, Part, PeerNames, Scalar, Side, View};
 

@@ -11,6 +11,7 @@
 //! - [`plan`]: what to send where, validated.
 //! - [`selection`]: which exchanges a replay reads.
 //! - `schedule`, `request`, `compare`, `tally`: pure.
+//! - [`endpoint`]: which paths are the same one but for an id.
 //! - [`engine`], `connections`: sockets and time.
 //!
 //! Memory does not depend on the length of the selection: exchanges are read ahead within a bound, and
@@ -20,6 +21,7 @@
 
 mod compare;
 mod connections;
+pub mod endpoint;
 pub mod engine;
 pub mod plan;
 mod request;

@@ -98,6 +98,7 @@ impl RawPlan {
             max_requests,
             timeout,
             keep_host,
+            comparison: _,
         } = request;
         Self {
             id: id.into(),

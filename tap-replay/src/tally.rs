@@ -114,6 +114,7 @@ impl Tally {
             differed: self.differed,
             not_compared: owned(&self.not_compared),
             late: self.late,
+            ..ReplayReport::default()
         }
     }
 }

@@ -1691,6 +1691,9 @@ pub struct StartReplayRequest {
     /// Send the recorded Host instead of the target's.
     #[prost(bool, tag = "10")]
     pub keep_host: bool,
+    /// How answers are compared with recorded responses: YAML, see docs/comparison.md; empty for its defaults.
+    #[prost(string, tag = "40")]
+    pub comparison: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetReplayRequest {
@@ -1825,6 +1828,101 @@ pub struct ReplayReport {
     /// Sends written more than 1 ms after their intended time.
     #[prost(uint64, tag = "14")]
     pub late: u64,
+    /// What differs, by endpoint, those with the most mismatches first. Only in the report of a replay that has
+    /// ended.
+    #[prost(message, repeated, tag = "30")]
+    pub endpoints: ::prost::alloc::vec::Vec<EndpointComparison>,
+    /// Answers that differ in something that is not noise. Equals `differed` where no noise was learned and no
+    /// counters were found.
+    #[prost(uint64, tag = "31")]
+    pub mismatches: u64,
+    /// Values that differ, but are of one class on both sides ("timestamp", "uuid", "token", …), by class. They
+    /// are no differences.
+    #[prost(btree_map = "string, uint64", tag = "32")]
+    pub dynamic: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        u64,
+    >,
+    /// Recorded values that redaction replaced and the answer has another for: neither equal nor different.
+    #[prost(uint64, tag = "33")]
+    pub redacted_values: u64,
+    /// What noise was learned from: "secondary", "baseline"; empty where it was not.
+    #[prost(string, tag = "34")]
+    pub noise_source: ::prost::alloc::string::String,
+    /// Of a comparison of several targets: what had no answer, as "primary.timeout", "secondary.connect".
+    #[prost(btree_map = "string, uint64", tag = "35")]
+    pub arm_failures: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        u64,
+    >,
+    /// Of a comparison of several targets: the latency of each, by "primary", "secondary", "candidate".
+    #[prost(btree_map = "string, message", tag = "36")]
+    pub arm_latencies: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        Distribution,
+    >,
+}
+/// The answers of one endpoint: a method, and a path in which ids are replaced by "{id}".
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct EndpointComparison {
+    #[prost(string, tag = "1")]
+    pub method: ::prost::alloc::string::String,
+    /// "\*" for what there was no room to list.
+    #[prost(string, tag = "2")]
+    pub path: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "3")]
+    pub answered: u64,
+    /// Answers that differ in some field, noise or not.
+    #[prost(uint64, tag = "4")]
+    pub differed: u64,
+    /// Answers that differ in a field that is not noise.
+    #[prost(uint64, tag = "5")]
+    pub mismatches: u64,
+    /// Those that are not noise first, then by number of differences.
+    #[prost(message, repeated, tag = "6")]
+    pub fields: ::prost::alloc::vec::Vec<FieldDifference>,
+    #[prost(uint64, tag = "7")]
+    pub latency_sum_us: u64,
+    #[prost(uint64, tag = "8")]
+    pub latency_max_us: u64,
+}
+/// One field of an endpoint's answers: "status", "header.<name>", "body", "body.$.items\[\].price".
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct FieldDifference {
+    #[prost(string, tag = "1")]
+    pub field: ::prost::alloc::string::String,
+    /// Answers that differ here.
+    #[prost(uint64, tag = "2")]
+    pub differences: u64,
+    /// How many would, though nothing was changed: as learned, in proportion to the answers.
+    #[prost(uint64, tag = "3")]
+    pub noise: u64,
+    #[prost(bool, tag = "4")]
+    pub is_noise: bool,
+    /// By kind: "value", "type", "missing", "added", "order", "text", "binary", "length", "more".
+    #[prost(btree_map = "string, uint64", tag = "5")]
+    pub kinds: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        u64,
+    >,
+    #[prost(message, repeated, tag = "6")]
+    pub examples: ::prost::alloc::vec::Vec<DifferenceExample>,
+    /// Why `is_noise`: "learned", or "counter" for numbers that only rise on both sides.
+    #[prost(string, tag = "7")]
+    pub noise_reason: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DifferenceExample {
+    /// The exchange that was sent.
+    #[prost(string, tag = "1")]
+    pub exchange_id: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub kind: ::prost::alloc::string::String,
+    /// Cut at 160 characters; of what is not text, its length and digest.
+    #[prost(string, tag = "3")]
+    pub expected: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub answered: ::prost::alloc::string::String,
 }
 /// In microseconds.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

@@ -92,6 +92,7 @@ mod tests {
             differed: 8,
             not_compared: BTreeMap::new(),
             late: 4,
+            ..ReplayReport::default()
         };
         let style = Style { width: None, colour: false, zone: TimeZone::UTC };
         assert_eq!(
