@@ -13,12 +13,14 @@
 //! - `schedule`, `request`, `compare`, `tally`: pure.
 //! - [`endpoint`]: which paths are the same one but for an id.
 //! - [`engine`], `connections`: sockets and time.
+//! - [`chaos`]: faults on purpose.
 //!
 //! Memory does not depend on the length of the selection: exchanges are read ahead within a bound, and
 //! answers are compared as they stream in.
 
 #![forbid(unsafe_code)]
 
+pub mod chaos;
 mod compare;
 mod connections;
 pub mod endpoint;
