@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod captures;
 pub mod cli;
 mod commands;
 mod connect;

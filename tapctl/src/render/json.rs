@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use anyhow::{Context as _, Result};
 use prost::Message;
-use prost_reflect::{DescriptorPool, DynamicMessage};
+use prost_reflect::{DescriptorPool, DeserializeOptions, DynamicMessage};
 
 use super::escape;
 
@@ -67,6 +67,17 @@ impl List {
     pub(crate) fn end(self) -> &'static str {
         if self.empty { "{}\n" } else { "\n  ]\n}\n" }
     }
+}
+
+/// The message that `json` is; `None` where it is none. Fields that there are not are skipped. No error is given,
+/// for one would quote what was captured.
+pub(crate) fn parse<M: Named + Default>(json: &[u8]) -> Option<M> {
+    let descriptor = DESCRIPTORS.as_ref().ok()?.get_message_by_name(M::NAME)?;
+    let mut deserializer = serde_json::Deserializer::from_slice(json);
+    let options = DeserializeOptions::new().deny_unknown_fields(false);
+    let message = DynamicMessage::deserialize_with_options(descriptor, &mut deserializer, &options).ok()?;
+    deserializer.end().ok()?;
+    message.transcode_to().ok()
 }
 
 fn dynamic<M: Named>(message: &M) -> Result<DynamicMessage> {
