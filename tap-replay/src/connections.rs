@@ -1,41 +1,41 @@
-//! Connections to the target: opened when a request needs one, kept while the target keeps them.
+//! Connections to one target: opened when a request needs one, kept while the target keeps them.
 //!
-//! At most one connection per request in flight, so the plan's limit bounds them. The last one used is used
-//! next: what a lower rate needs no longer idles until the target closes it.
+//! HTTP/1.1 of our own, because a send is the inner loop of a replay: one write, one read, no task and no
+//! allocation for a request on an open connection; the answer is handed on as it comes, and nothing of it is
+//! kept. At most one connection per request in flight, so the plan's limit bounds them. The last one used is
+//! used next: what a lower rate needs no longer idles until the target closes it.
+
+mod connection;
+mod framing;
+mod head;
+mod stream;
 
 use std::{
     io,
-    sync::{Mutex, PoisonError},
-    time::Duration,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
-use bytes::Bytes;
-use http_body_util::Full;
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
-use tokio::{
-    net::TcpStream,
-    time::{self, Instant},
-};
+use rustls::{ClientConfig, pki_types::ServerName};
 
+pub(crate) use self::head::Head;
+use self::{
+    connection::{Broken, Connection},
+    stream::Stream,
+};
 use crate::{Target, request::Outgoing};
-
-/// Bounds the head of an answer, and with it the memory of one connection.
-const MAX_HEAD_BYTES: usize = 128 * 1024;
-/// After an answer a connection is ready within microseconds. One that still writes its request (the target
-/// answered early) is not worth waiting for.
-const REUSE_WAIT: Duration = Duration::from_millis(100);
-
-/// An open connection.
-pub(crate) type Connection = SendRequest<Full<Bytes>>;
 
 /// Why there is no answer. The words are part of the report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Failure {
+pub enum Failure {
     /// Nobody listens.
     ConnectionRefused,
     /// Any other reason for which a connection could not be opened: an unknown name, no route.
     Connect,
+    /// TLS could not be agreed on, or the target's certificate is not trusted.
+    Tls,
     /// The target reset the connection.
     ConnectionReset,
     /// The target closed the connection before its answer was whole.
@@ -48,18 +48,37 @@ pub(crate) enum Failure {
     Connection,
 }
 
+/// Where connections go, and how they are secured.
+#[derive(Clone, Debug)]
+pub(crate) struct Upstream {
+    target: Target,
+    tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
+}
+
 /// The connections to one target.
 #[derive(Debug)]
 pub(crate) struct Connections {
-    target: Target,
+    upstream: Upstream,
     idle: Mutex<Vec<Connection>>,
+    opened: AtomicU64,
+}
+
+/// Takes an answer as it comes.
+pub(crate) trait Receiver {
+    /// The request is handed to an open connection.
+    fn written(&mut self);
+    /// The head of the final answer.
+    fn head(&mut self, head: &Head<'_>);
+    /// The next bytes of its body.
+    fn chunk(&mut self, chunk: &[u8]);
 }
 
 impl Failure {
-    pub(crate) fn as_str(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::ConnectionRefused => "connection_refused",
             Self::Connect => "connect",
+            Self::Tls => "tls",
             Self::ConnectionReset => "connection_reset",
             Self::IncompleteResponse => "incomplete_response",
             Self::InvalidResponse => "invalid_response",
@@ -68,94 +87,89 @@ impl Failure {
         }
     }
 
-    pub(crate) fn of(error: &hyper::Error) -> Self {
-        if error.is_incomplete_message() {
-            return Self::IncompleteResponse;
+    /// Whether no connection came about.
+    pub(crate) fn is_of_connect(self) -> bool {
+        matches!(self, Self::ConnectionRefused | Self::Connect | Self::Tls)
+    }
+
+    fn of_io(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => Self::ConnectionReset,
+            io::ErrorKind::UnexpectedEof => Self::IncompleteResponse,
+            io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => Self::InvalidResponse,
+            _ => Self::Connection,
         }
-        if error.is_parse() {
-            return Self::InvalidResponse;
-        }
-        let mut source = std::error::Error::source(error);
-        while let Some(error) = source {
-            if let Some(error) = error.downcast_ref::<io::Error>() {
-                return match error.kind() {
-                    io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => Self::ConnectionReset,
-                    io::ErrorKind::UnexpectedEof => Self::IncompleteResponse,
-                    io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => Self::InvalidResponse,
-                    _ => Self::Connection,
-                };
-            }
-            source = error.source();
-        }
-        Self::Connection
+    }
+}
+
+impl Upstream {
+    /// `tls` is there exactly for https targets ([`crate::plan::tls`]).
+    pub(crate) fn new(target: Target, tls: Option<(Arc<ClientConfig>, ServerName<'static>)>) -> Self {
+        Self { target, tls }
+    }
+
+    pub(crate) fn target(&self) -> &Target {
+        &self.target
     }
 }
 
 impl Connections {
-    pub(crate) fn new(target: Target) -> Self {
-        Self { target, idle: Mutex::new(Vec::new()) }
+    pub(crate) fn new(upstream: Upstream) -> Self {
+        Self { upstream, idle: Mutex::default(), opened: AtomicU64::new(0) }
     }
 
-    /// Sends `request` and returns the head of the answer, with the connection it came on. Sets `written` when
-    /// the request is handed to an open connection, so that it is known even if this future is dropped.
-    pub(crate) async fn send(
-        &self,
-        mut request: Outgoing,
-        written: &mut Option<Instant>,
-    ) -> Result<(http::Response<hyper::body::Incoming>, Connection), Failure> {
-        loop {
-            let idle = self.take_idle();
-            let reused = idle.is_some();
-            let mut connection = match idle {
-                Some(connection) => connection,
-                None => self.open().await?,
-            };
-            *written = Some(Instant::now());
-            match connection.try_send_request(request).await {
-                Ok(response) => return Ok((response, connection)),
-                Err(mut error) => match error.take_message() {
-                    // The target closed the idle connection before anything was written on it.
-                    Some(unsent) if reused => request = unsent,
-                    _ => return Err(Failure::of(&error.into_error())),
-                },
+    /// Sends `request` and gives the answer to `receiver`. Dropping the future closes the connection.
+    ///
+    /// A target may close an idle connection at the very moment of a send. A request that may be repeated
+    /// without effect (RFC 9110, 9.2.2) is then sent again on a new connection, once.
+    pub(crate) async fn send(&self, request: &Outgoing, receiver: &mut impl Receiver) -> Result<(), Failure> {
+        if let Some(mut connection) = self.take_idle() {
+            receiver.written();
+            match connection.exchange(request, receiver).await {
+                Ok(reusable) => {
+                    self.give_back(connection, reusable);
+                    return Ok(());
+                }
+                Err(Broken { failure, silent }) => {
+                    let closed = matches!(failure, Failure::IncompleteResponse | Failure::ConnectionReset);
+                    if !(silent && closed && request.is_idempotent) {
+                        return Err(failure);
+                    }
+                }
             }
         }
+        let mut connection = self.open().await?;
+        receiver.written();
+        let reusable =
+            connection.exchange(request, receiver).await.map_err(|Broken { failure, .. }| failure)?;
+        self.give_back(connection, reusable);
+        Ok(())
     }
 
-    /// Gives back a connection whose answer was read to its end.
-    pub(crate) async fn give_back(&self, mut connection: Connection) {
-        if let Ok(Ok(())) = time::timeout(REUSE_WAIT, connection.ready()).await {
+    /// Connections opened so far.
+    pub(crate) fn opened(&self) -> u64 {
+        self.opened.load(Ordering::Relaxed)
+    }
+
+    fn give_back(&self, connection: Connection, reusable: bool) {
+        if reusable {
             self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
         }
     }
 
     fn take_idle(&self) -> Option<Connection> {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        while let Some(connection) = idle.pop() {
-            if connection.is_ready() {
+        loop {
+            let mut connection = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
+            if connection.is_quiet() {
                 return Some(connection);
             }
         }
-        None
     }
 
     async fn open(&self) -> Result<Connection, Failure> {
-        let address = (self.target.host(), self.target.port());
-        let stream = TcpStream::connect(address).await.map_err(|error| match error.kind() {
-            io::ErrorKind::ConnectionRefused => Failure::ConnectionRefused,
-            io::ErrorKind::ConnectionReset => Failure::ConnectionReset,
-            _ => Failure::Connect,
-        })?;
-        // Requests are written whole; waiting to fill a segment would only delay them.
-        stream.set_nodelay(true).map_err(|_| Failure::Connect)?;
-        let (connection, driver) = http1::Builder::new()
-            .title_case_headers(true)
-            .max_buf_size(MAX_HEAD_BYTES)
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| Failure::of(&error))?;
-        // Ends when `connection` is dropped. Its error is the one that the request gets.
-        tokio::spawn(driver);
-        Ok(connection)
+        let Upstream { target, tls } = &self.upstream;
+        let stream = Stream::open(target.host(), target.port(), tls.as_ref()).await?;
+        self.opened.fetch_add(1, Ordering::Relaxed);
+        Ok(Connection::new(stream))
     }
 }

@@ -18,7 +18,6 @@ use std::{
 };
 
 use futures::{Stream, StreamExt as _, pin_mut};
-use http_body_util::BodyExt as _;
 use tap_proto::v1::{Exchange, ReplayReport};
 use tokio::{
     runtime::Handle,
@@ -30,8 +29,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Plan,
-    compare::{Expected, Verdict},
-    connections::{Connection, Connections, Failure},
+    compare::{Comparison, Expected, Verdict},
+    connections::{Connections, Failure, Head, Receiver},
     request::{self, Outgoing},
     schedule::Schedule,
     tally::Tally,
@@ -101,7 +100,7 @@ pub async fn replay<E: Send + 'static>(
 ) -> Outcome<E> {
     let begun = Instant::now();
     let replay = Arc::new(Replay {
-        connections: Connections::new(plan.target().clone()),
+        connections: Connections::new(plan.upstream.clone()),
         tally: Mutex::new(Tally::new()),
         stop: stop.child_token(),
         plan,
@@ -141,7 +140,9 @@ async fn read<E>(
     exchanges: impl Stream<Item = Result<Exchange, E>>,
     scheduled_tx: mpsc::Sender<Scheduled>,
 ) -> Option<E> {
-    let mut schedule = Schedule::new(replay.plan.speed);
+    let mut schedule =
+        Schedule::new(replay.plan.arrival, replay.plan.speed, replay.plan.choice.shards, replay.plan.seed);
+    let mut times = Vec::new();
     let mut remaining = replay.plan.max_requests.unwrap_or(u64::MAX);
     let read_ahead = Arc::new(Semaphore::new(READ_AHEAD_BYTES));
     pin_mut!(exchanges);
@@ -154,7 +155,8 @@ async fn read<E>(
                 Err(error) => return Some(error),
             },
         };
-        let request = match request::rebuild(&exchange, &replay.plan) {
+        let drafted = request::draft(&exchange, &replay.plan);
+        let request = match drafted.and_then(|draft| draft.encode(&replay.plan)) {
             Ok(request) => request,
             Err(refusal) => {
                 replay.tally().not_sent(refusal.as_str());
@@ -164,10 +166,12 @@ async fn read<E>(
         remaining -= 1;
         let permits = size(&exchange).min(READ_AHEAD_BYTES) as u32;
         let read_ahead = Arc::clone(&read_ahead).acquire_many_owned(permits).await;
+        times.clear();
+        schedule.next(&[exchange.time], &mut times);
         let scheduled = Scheduled {
             request,
             expected: Expected::of(&exchange),
-            offset: schedule.next(exchange.time.as_ref()),
+            offset: times[0],
             _read_ahead: read_ahead.expect("the semaphore is never closed"),
         };
         // The pacer takes all there is, also once stopped: every exchange read is counted.
@@ -201,10 +205,7 @@ async fn pace(replay: Arc<Replay>, mut scheduled_rx: mpsc::Receiver<Scheduled>) 
         replay.tally().sent();
         let replay = Arc::clone(&replay);
         tokio::spawn(async move {
-            let connection = replay.send(request, expected, intended, deadline).await;
-            if let Some(connection) = connection {
-                replay.connections.give_back(connection).await;
-            }
+            replay.send(request, expected, intended, deadline).await;
             drop(place);
         });
     }
@@ -222,49 +223,50 @@ impl Replay {
         self.tally.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sends one request and counts what comes of it. Returns the connection if it can be used again.
-    async fn send(
-        &self,
-        request: Outgoing,
-        expected: Expected,
-        intended: Instant,
-        deadline: Instant,
-    ) -> Option<Connection> {
-        let mut written = None;
-        let answer = time::timeout_at(deadline, self.exchange(request, expected, &mut written)).await;
+    /// Sends one request and counts what comes of it.
+    async fn send(&self, request: Outgoing, expected: Expected, intended: Instant, deadline: Instant) {
+        let mut answer = Answer { written: None, status: 0, expected: Some(expected), comparison: None };
+        let sent = time::timeout_at(deadline, self.connections.send(&request, &mut answer)).await;
         let answered = Instant::now();
 
+        let Answer { written, status, comparison, .. } = answer;
         let mut tally = self.tally();
         if let Some(written) = written {
             tally.written(written - intended);
         }
-        match answer.unwrap_or(Err(Failure::Timeout)) {
-            Ok((status, verdict, connection)) => {
+        match sent.unwrap_or(Err(Failure::Timeout)) {
+            Ok(()) => {
+                let verdict = comparison.map_or_else(Verdict::missing, Comparison::finish);
                 tally.answered(status, answered - intended, verdict);
-                Some(connection)
             }
-            Err(failure) => {
-                tally.failed(failure.as_str());
-                None
-            }
+            Err(failure) => tally.failed(failure.as_str()),
         }
     }
+}
 
-    async fn exchange(
-        &self,
-        request: Outgoing,
-        expected: Expected,
-        written: &mut Option<Instant>,
-    ) -> Result<(u16, Verdict, Connection), Failure> {
-        let (response, connection) = self.connections.send(request, written).await?;
-        let (head, mut body) = response.into_parts();
-        let mut comparison = expected.begin(head.status, &head.headers);
-        while let Some(frame) = body.frame().await {
-            if let Some(chunk) = frame.map_err(|error| Failure::of(&error))?.data_ref() {
-                comparison.chunk(chunk);
-            }
+/// An answer as it comes.
+struct Answer {
+    written: Option<Instant>,
+    status: u16,
+    /// Until the head is there.
+    expected: Option<Expected>,
+    comparison: Option<Comparison>,
+}
+
+impl Receiver for Answer {
+    fn written(&mut self) {
+        self.written = Some(Instant::now());
+    }
+
+    fn head(&mut self, head: &Head<'_>) {
+        self.status = head.status();
+        self.comparison = self.expected.take().map(|expected| expected.begin(head));
+    }
+
+    fn chunk(&mut self, chunk: &[u8]) {
+        if let Some(comparison) = &mut self.comparison {
+            comparison.chunk(chunk);
         }
-        Ok((head.status.as_u16(), comparison.finish(), connection))
     }
 }
 

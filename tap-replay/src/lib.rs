@@ -29,10 +29,14 @@ pub mod plan;
 mod request;
 mod schedule;
 pub mod selection;
+mod session;
 mod tally;
 
+pub use connections::Failure;
 pub use engine::{End, Outcome, replay};
-pub use plan::{Plan, PlanError, RawPlan, Target};
+pub use plan::{Plan, PlanError, RawPlan, RawTls, Target, TlsError};
+pub use schedule::{Arrival, ArrivalError};
+pub use session::{SessionKey, SessionKeyError};
 
 /// The header that marks every request of a replay; its value is the replay's id.
 pub const MARKER: &str = "podtap-replay";

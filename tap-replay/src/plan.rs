@@ -1,10 +1,23 @@
 //! What to send where: raw settings, validated once.
 
-use std::{collections::BTreeSet, fmt, time::Duration};
+mod target;
+pub(crate) mod tls;
 
-use http::{HeaderValue, Method};
+use std::{collections::BTreeSet, time::Duration};
+
+use http::Method;
 use tap_proto::v1::StartReplayRequest;
-use url::{Host, Url};
+
+pub use self::{
+    target::Target,
+    tls::{RawTls, TlsError},
+};
+use crate::{
+    connections::Upstream,
+    request::is_token,
+    schedule::{Arrival, ArrivalError},
+    session::{SessionKey, SessionKeyError, key::Choice},
+};
 
 /// Sent without being allowed by name: the methods that RFC 9110 defines as safe, but for TRACE, which
 /// answers with the request itself.
@@ -18,6 +31,10 @@ const TIMEOUT_LIMIT: Duration = Duration::from_secs(3_600);
 const SPEED_RANGE: std::ops::RangeInclusive<f64> = 0.001..=1_000_000.0;
 /// Bounds the marker header.
 const MAX_ID_LENGTH: usize = 128;
+/// A month: longer is a mistake, or a service of its own.
+const DURATION_LIMIT: Duration = Duration::from_secs(30 * 24 * 3_600);
+/// As many as an indexed Job has pods in earnest.
+const MAX_SHARDS: u32 = 10_000;
 
 /// Settings as they were given; zero and absent values mean the defaults of
 /// [`StartReplayRequest`](tap_proto::v1::StartReplayRequest).
@@ -25,7 +42,7 @@ const MAX_ID_LENGTH: usize = 128;
 pub struct RawPlan {
     /// Names the replay in the marker header of each request.
     pub id: String,
-    /// `http://host[:port][/prefix]`.
+    /// `http://host[:port][/prefix]`, or `https://…`.
     pub target: String,
     /// 1 keeps the recorded pauses, 2 halves them.
     pub speed: f64,
@@ -38,31 +55,50 @@ pub struct RawPlan {
     pub timeout: Option<Duration>,
     /// Send the recorded Host instead of the target's.
     pub keep_host: bool,
+    /// An [`Arrival`], as it is written.
+    pub arrival: String,
+    /// Passes over the selection.
+    pub loops: u64,
+    /// As many passes as fit into `duration`.
+    pub loop_forever: bool,
+    pub duration: Option<Duration>,
+    pub warm_up: Option<Duration>,
+    pub max_connections: u32,
+    /// A [`SessionKey`], as it is written.
+    pub session: String,
+    /// The share of sessions to send; 0 for all.
+    pub sample: f64,
+    pub shards: u32,
+    pub shard: u32,
+    pub tls: RawTls,
+    pub no_compare: bool,
+    /// Of what is drawn at random.
+    pub seed: u64,
 }
 
 /// What a replay does. Only [`Plan::validate`] makes one.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    pub(crate) id: HeaderValue,
+    pub(crate) id: String,
     pub(crate) target: Target,
+    pub(crate) upstream: Upstream,
     pub(crate) speed: f64,
     pub(crate) max_in_flight: u32,
     pub(crate) methods: BTreeSet<String>,
     pub(crate) max_requests: Option<u64>,
     pub(crate) timeout: Duration,
     pub(crate) keep_host: bool,
-}
-
-/// Where requests go: a plain-text HTTP server, and the prefix before each recorded path.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Target {
-    /// A name or an address, without the brackets of an IPv6 address in a URL.
-    host: String,
-    port: u16,
-    /// As in a Host header: without the port where it is 80.
-    authority: String,
-    /// Empty, or starting and not ending with "/".
-    prefix: String,
+    pub(crate) arrival: Arrival,
+    /// `None`: until the duration is over.
+    pub(crate) passes: Option<u64>,
+    pub(crate) duration: Option<Duration>,
+    pub(crate) warm_up: Duration,
+    pub(crate) session: SessionKey,
+    pub(crate) choice: Choice,
+    pub(crate) compare: bool,
+    pub(crate) seed: u64,
+    /// What whoever reads the report must know.
+    pub(crate) warnings: Vec<String>,
 }
 
 /// One setting that can't be used.
@@ -74,6 +110,8 @@ pub enum PlanError {
     Target { target: String, reason: String },
     #[error("speed {0}: must be between {start} and {end}", start = SPEED_RANGE.start(), end = SPEED_RANGE.end())]
     Speed(f64),
+    #[error("speed {0}: only recorded times have one; the arrival process is another")]
+    SpeedWithArrival(f64),
     #[error("max_in_flight {0}: must be at most {MAX_IN_FLIGHT_LIMIT}")]
     MaxInFlight(u32),
     #[error("method {0:?}: not a method name")]
@@ -82,10 +120,28 @@ pub enum PlanError {
     MethodTunnel(String),
     #[error("timeout {0:?}: must be more than 0 and at most {TIMEOUT_LIMIT:?}")]
     Timeout(Duration),
+    #[error(transparent)]
+    Arrival(#[from] ArrivalError),
+    #[error("duration {0:?}: must be more than 0 and at most 30 days")]
+    Duration(Duration),
+    #[error("a replay that loops forever needs a duration")]
+    Endless,
+    #[error("loops {0} and forever: one of them")]
+    Loops(u64),
+    #[error("warm_up {0:?}: must be less than the duration, and at most 30 days")]
+    WarmUp(Duration),
+    #[error(transparent)]
+    Session(#[from] SessionKeyError),
+    #[error("sample {0}: must be more than 0 and at most 1")]
+    Sample(f64),
+    #[error("shard {shard} of {shards}: shards are counted from 0, and there are at most {MAX_SHARDS}")]
+    Shard { shard: u32, shards: u32 },
+    #[error("tls: {0}")]
+    Tls(#[from] TlsError),
 }
 
 impl RawPlan {
-    /// The settings of `request`. A negative timeout becomes zero, which [`Plan::validate`] refuses.
+    /// The settings of `request`. A negative duration becomes zero, which [`Plan::validate`] refuses.
     pub fn from_request(id: impl Into<String>, request: &StartReplayRequest) -> Self {
         let StartReplayRequest {
             filter: _,
@@ -98,8 +154,28 @@ impl RawPlan {
             max_requests,
             timeout,
             keep_host,
+            transform: _,
+            arrival,
+            loops,
+            loop_forever,
+            duration,
+            warm_up,
+            max_connections,
+            session,
+            sample,
+            shards,
+            shard,
+            tls,
+            abort_if: _,
+            no_compare,
+            allow_namespaces: _,
+            seed,
+            abort_window: _,
             comparison: _,
         } = request;
+        let positive = |duration: &Option<prost_types::Duration>| {
+            duration.map(|duration| Duration::try_from(duration).unwrap_or(Duration::ZERO))
+        };
         Self {
             id: id.into(),
             target: target.clone(),
@@ -107,8 +183,21 @@ impl RawPlan {
             max_in_flight: *max_in_flight,
             allow_methods: allow_methods.clone(),
             max_requests: *max_requests,
-            timeout: timeout.map(|timeout| Duration::try_from(timeout).unwrap_or(Duration::ZERO)),
+            timeout: positive(timeout),
             keep_host: *keep_host,
+            arrival: arrival.clone(),
+            loops: *loops,
+            loop_forever: *loop_forever,
+            duration: positive(duration),
+            warm_up: positive(warm_up),
+            max_connections: *max_connections,
+            session: session.clone(),
+            sample: *sample,
+            shards: *shards,
+            shard: *shard,
+            tls: tls.as_ref().map_or_else(RawTls::default, RawTls::from),
+            no_compare: *no_compare,
+            seed: *seed,
         }
     }
 }
@@ -116,20 +205,49 @@ impl RawPlan {
 impl Plan {
     /// Checks every setting; all errors are reported together.
     pub fn validate(raw: RawPlan) -> Result<Self, Vec<PlanError>> {
-        let RawPlan { id, target, speed, max_in_flight, allow_methods, max_requests, timeout, keep_host } =
-            raw;
+        let RawPlan {
+            id,
+            target,
+            speed,
+            max_in_flight,
+            allow_methods,
+            max_requests,
+            timeout,
+            keep_host,
+            arrival,
+            loops,
+            loop_forever,
+            duration,
+            warm_up,
+            max_connections,
+            session,
+            sample,
+            shards,
+            shard,
+            tls,
+            no_compare,
+            seed,
+        } = raw;
         let mut errors = Vec::new();
 
-        let id = (1..=MAX_ID_LENGTH)
-            .contains(&id.len())
-            .then_some(id)
-            .filter(|id| id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)))
-            .and_then(|id| HeaderValue::try_from(id).ok());
-        if id.is_none() {
+        if !((1..=MAX_ID_LENGTH).contains(&id.len())
+            && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)))
+        {
             errors.push(PlanError::Id);
         }
         let target = Target::parse(&target).map_err(|error| errors.push(error)).ok();
+        let upstream = target.and_then(|target| {
+            let checked = tls.validate(&target).map_err(|error| errors.push(error.into())).ok()?;
+            Some(Upstream::new(target, checked))
+        });
 
+        let arrival = arrival.parse::<Arrival>().unwrap_or_else(|error| {
+            errors.push(error.into());
+            Arrival::Recorded
+        });
+        if !matches!(speed, 0.0 | 1.0) && arrival != Arrival::Recorded {
+            errors.push(PlanError::SpeedWithArrival(speed));
+        }
         let speed = if speed == 0.0 { 1.0 } else { speed };
         if !SPEED_RANGE.contains(&speed) {
             errors.push(PlanError::Speed(speed));
@@ -138,31 +256,66 @@ impl Plan {
         if max_in_flight > MAX_IN_FLIGHT_LIMIT {
             errors.push(PlanError::MaxInFlight(max_in_flight));
         }
-        let mut methods: BTreeSet<String> = SAFE_METHODS.iter().map(Method::to_string).collect();
-        for name in allow_methods {
-            if Method::from_bytes(name.as_bytes()).is_err() {
-                errors.push(PlanError::MethodName(name));
-            } else if name.eq_ignore_ascii_case("CONNECT") {
-                errors.push(PlanError::MethodTunnel(name));
-            } else {
-                methods.insert(name);
-            }
-        }
+        let methods = methods(allow_methods, &mut errors);
         let timeout = timeout.unwrap_or(DEFAULT_TIMEOUT);
         if timeout.is_zero() || timeout > TIMEOUT_LIMIT {
             errors.push(PlanError::Timeout(timeout));
         }
+        if let Some(duration) = duration.filter(|duration| duration.is_zero() || *duration > DURATION_LIMIT) {
+            errors.push(PlanError::Duration(duration));
+        }
+        if loop_forever && duration.is_none() {
+            errors.push(PlanError::Endless);
+        }
+        if loop_forever && loops > 0 {
+            errors.push(PlanError::Loops(loops));
+        }
+        let warm_up = warm_up.unwrap_or_default();
+        if warm_up > DURATION_LIMIT || duration.is_some_and(|duration| warm_up >= duration) {
+            errors.push(PlanError::WarmUp(warm_up));
+        }
+        let session = session.parse::<SessionKey>().unwrap_or_else(|error| {
+            errors.push(error.into());
+            SessionKey::Connection
+        });
+        let sample = if sample == 0.0 { 1.0 } else { sample };
+        if !(sample > 0.0 && sample <= 1.0) {
+            errors.push(PlanError::Sample(sample));
+        }
+        let shards = shards.max(1);
+        if shards > MAX_SHARDS || shard >= shards {
+            errors.push(PlanError::Shard { shard, shards });
+        }
 
-        match (id, target) {
-            (Some(id), Some(target)) if errors.is_empty() => Ok(Self {
+        match upstream {
+            Some(upstream) if errors.is_empty() => Ok(Self {
                 id,
-                target,
+                target: upstream.target().clone(),
+                upstream,
                 speed,
-                max_in_flight,
+                max_in_flight: if max_connections == 0 {
+                    max_in_flight
+                } else {
+                    // Each request in flight has a connection of its own.
+                    max_in_flight.min(max_connections)
+                },
                 methods,
                 max_requests: (max_requests > 0).then_some(max_requests),
                 timeout,
                 keep_host,
+                arrival,
+                passes: (!loop_forever).then_some(loops.max(1)),
+                duration,
+                warm_up,
+                session,
+                choice: Choice { sample, shard, shards },
+                compare: !no_compare,
+                seed,
+                warnings: if tls.insecure {
+                    vec!["the target's certificates were not verified".to_owned()]
+                } else {
+                    Vec::new()
+                },
             }),
             _ => Err(errors),
         }
@@ -181,70 +334,18 @@ impl Plan {
     }
 }
 
-impl Target {
-    /// Reads `http://host[:port][/prefix]`. Refuses credentials, queries and fragments, which would be lost.
-    pub fn parse(target: &str) -> Result<Self, PlanError> {
-        let refuse =
-            |reason: &str| PlanError::Target { target: target.to_owned(), reason: reason.to_owned() };
-        if target.is_empty() {
-            return Err(refuse("no target given; for example http://127.0.0.1:8080"));
+fn methods(allowed: Vec<String>, errors: &mut Vec<PlanError>) -> BTreeSet<String> {
+    let mut methods: BTreeSet<String> = SAFE_METHODS.iter().map(Method::to_string).collect();
+    for name in allowed {
+        if !is_token(&name) {
+            errors.push(PlanError::MethodName(name));
+        } else if name.eq_ignore_ascii_case("CONNECT") {
+            errors.push(PlanError::MethodTunnel(name));
+        } else {
+            methods.insert(name);
         }
-        let url = Url::parse(target).map_err(|error| refuse(&format!("not a URL: {error}")))?;
-        match url.scheme() {
-            "http" => {}
-            "https" => return Err(refuse("https targets are not supported yet")),
-            _ => return Err(refuse("must start with http://")),
-        }
-        if !url.username().is_empty() || url.password().is_some() {
-            // The error must not repeat a password.
-            return Err(PlanError::Target {
-                target: url.host_str().unwrap_or_default().to_owned(),
-                reason: "must not have credentials".to_owned(),
-            });
-        }
-        if url.query().is_some() || url.fragment().is_some() {
-            return Err(refuse("must not have a query or a fragment"));
-        }
-        let host = match url.host() {
-            Some(Host::Domain(name)) => name.to_owned(),
-            Some(Host::Ipv4(address)) => address.to_string(),
-            Some(Host::Ipv6(address)) => address.to_string(),
-            None => return Err(refuse("has no host")),
-        };
-        let host_in_url = url.host_str().unwrap_or_default();
-        Ok(Self {
-            host,
-            port: url.port().unwrap_or(80),
-            authority: url
-                .port()
-                .map_or_else(|| host_in_url.to_owned(), |port| format!("{host_in_url}:{port}")),
-            prefix: url.path().trim_end_matches('/').to_owned(),
-        })
     }
-
-    /// A name or an address, without brackets.
-    pub fn host(&self) -> &str {
-        &self.host
-    }
-
-    pub fn port(&self) -> u16 {
-        self.port
-    }
-
-    /// What a Host header says.
-    pub fn authority(&self) -> &str {
-        &self.authority
-    }
-
-    pub(crate) fn prefix(&self) -> &str {
-        &self.prefix
-    }
-}
-
-impl fmt::Display for Target {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "http://{}{}", self.authority, self.prefix)
-    }
+    methods
 }
 
 #[cfg(test)]
@@ -281,28 +382,45 @@ mod tests {
     }
 
     #[test]
+    fn a_replay_has_an_end() {
+        let errors = |change: fn(&mut RawPlan)| {
+            let mut raw = raw();
+            change(&mut raw);
+            Plan::validate(raw).unwrap_err()
+        };
+        assert_eq!(errors(|raw| raw.loop_forever = true), [PlanError::Endless]);
+        let minute = Duration::from_secs(60);
+        assert_eq!(
+            errors(|raw| {
+                raw.loops = 2;
+                raw.loop_forever = true;
+                raw.duration = Some(Duration::from_secs(60));
+                raw.warm_up = Some(Duration::from_secs(60));
+            }),
+            [PlanError::Loops(2), PlanError::WarmUp(minute)]
+        );
+        assert_eq!(
+            errors(|raw| raw.duration = Some(Duration::ZERO)),
+            [PlanError::Duration(Duration::ZERO), PlanError::WarmUp(Duration::ZERO)]
+        );
+    }
+
+    #[test]
+    fn shards_and_samples_are_checked() {
+        for (sample, shards, shard) in [(1.5, 0, 0), (-0.1, 0, 0), (f64::NAN, 0, 0), (0.0, 3, 3), (0.0, 0, 1)]
+        {
+            assert!(
+                Plan::validate(RawPlan { sample, shards, shard, ..raw() }).is_err(),
+                "{sample} {shard}/{shards}"
+            );
+        }
+        assert!(Plan::validate(RawPlan { sample: 0.1, shards: 3, shard: 2, ..raw() }).is_ok());
+    }
+
+    #[test]
     fn speeds_out_of_range_are_refused() {
         for speed in [-1.0, 1e-9, 1e9, f64::INFINITY, f64::NAN] {
             assert!(Plan::validate(RawPlan { speed, ..raw() }).is_err(), "{speed}");
         }
-    }
-
-    #[test]
-    fn targets_are_taken_apart() {
-        let target = Target::parse("http://[::1]:8080/v2/").unwrap();
-        assert_eq!((target.host(), target.port()), ("::1", 8080));
-        assert_eq!(target.authority(), "[::1]:8080");
-        assert_eq!(target.prefix(), "/v2");
-        assert_eq!(target.to_string(), "http://[::1]:8080/v2");
-        assert_eq!(Target::parse("http://shop/").unwrap().authority(), "shop");
-    }
-
-    #[test]
-    fn unusable_targets_are_refused_and_no_password_is_repeated() {
-        for target in ["", "shop:8080", "https://shop", "http://", "http://shop/?a=b", "http://shop/#x"] {
-            assert!(Target::parse(target).is_err(), "{target}");
-        }
-        let error = Target::parse("http://me:s3cret@shop/").unwrap_err().to_string();
-        assert!(!error.contains("s3cret"), "{error}");
     }
 }

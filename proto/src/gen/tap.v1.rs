@@ -1691,9 +1691,76 @@ pub struct StartReplayRequest {
     /// Send the recorded Host instead of the target's.
     #[prost(bool, tag = "10")]
     pub keep_host: bool,
+    /// How requests are changed before they are sent: a YAML document (docs/replay.md). Empty: not at all.
+    #[prost(string, tag = "20")]
+    pub transform: ::prost::alloc::string::String,
+    /// When requests are sent: "recorded" (also when empty), "recorded(500)", "constant(500)", "poisson(500)",
+    /// "ramp(10,500,2m)", "spike(50,500,1m,10s)" in requests per second, or "max": as fast as answers come.
+    #[prost(string, tag = "21")]
+    pub arrival: ::prost::alloc::string::String,
+    /// Passes over the selection; 0 for one.
+    #[prost(uint64, tag = "22")]
+    pub loops: u64,
+    /// As many passes as fit into `duration`, which is then needed.
+    #[prost(bool, tag = "23")]
+    pub loop_forever: bool,
+    /// Nothing is sent later than this after the first send; absent: until the selection ends.
+    #[prost(message, optional, tag = "24")]
+    pub duration: ::core::option::Option<::prost_types::Duration>,
+    /// What is sent so long after the first send is counted as `warm_up` alone.
+    #[prost(message, optional, tag = "25")]
+    pub warm_up: ::core::option::Option<::prost_types::Duration>,
+    /// At most this many connections to the target; 0 for as many as are in flight.
+    #[prost(uint32, tag = "26")]
+    pub max_connections: u32,
+    /// What makes a session, whose requests are sent one after the other: "connection" (also when empty),
+    /// "cookie:NAME", "header:NAME", "query:NAME", "token" (the Authorization header), "none".
+    #[prost(string, tag = "27")]
+    pub session: ::prost::alloc::string::String,
+    /// The share of sessions to send, chosen by a hash of the session's key; 0 means all.
+    #[prost(double, tag = "28")]
+    pub sample: f64,
+    /// Only the sessions of shard `shard` (from 0) of this many; 0 for all.
+    #[prost(uint32, tag = "29")]
+    pub shards: u32,
+    #[prost(uint32, tag = "30")]
+    pub shard: u32,
+    /// For https targets.
+    #[prost(message, optional, tag = "31")]
+    pub tls: ::core::option::Option<UpstreamTls>,
+    /// Ends the replay where it is met by what the last `abort_window` brought: a CEL condition over figures
+    /// (docs/replay.md), e.g. `error_rate > 0.1 || latency.p99 > duration("2s")`. Empty: `connect_failure_rate > 0.99`;
+    /// "false": never.
+    #[prost(string, tag = "32")]
+    pub abort_if: ::prost::alloc::string::String,
+    /// Keep nothing of the recorded responses, and compare nothing.
+    #[prost(bool, tag = "33")]
+    pub no_compare: bool,
+    /// Namespaces at whose own services the exchanges captured in them may be sent.
+    #[prost(string, repeated, tag = "34")]
+    pub allow_namespaces: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Of what is drawn at random (arrivals of "poisson"); 0 is a seed like any other.
+    #[prost(uint64, tag = "35")]
+    pub seed: u64,
+    /// Absent for 10 s.
+    #[prost(message, optional, tag = "36")]
+    pub abort_window: ::core::option::Option<::prost_types::Duration>,
     /// How answers are compared with recorded responses: YAML, see docs/comparison.md; empty for its defaults.
     #[prost(string, tag = "40")]
     pub comparison: ::prost::alloc::string::String,
+}
+/// How an https target is verified.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UpstreamTls {
+    /// PEM. Empty: what the machine trusts that sends.
+    #[prost(bytes = "vec", tag = "1")]
+    pub ca_certificates: ::prost::alloc::vec::Vec<u8>,
+    /// The name to ask for and to verify instead of the target's.
+    #[prost(string, tag = "2")]
+    pub server_name: ::prost::alloc::string::String,
+    /// Accept any certificate; the report warns of it.
+    #[prost(bool, tag = "3")]
+    pub insecure: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetReplayRequest {
@@ -1743,6 +1810,10 @@ pub mod replay {
         Stopped = 3,
         /// `error` says why.
         Failed = 4,
+        /// By an `abort_if`; the report's `aborted` says which.
+        Aborted = 5,
+        /// The collector was told to end before the replay had.
+        Interrupted = 6,
     }
     impl State {
         /// String value of the enum field names used in the ProtoBuf definition.
@@ -1756,6 +1827,8 @@ pub mod replay {
                 Self::Finished => "FINISHED",
                 Self::Stopped => "STOPPED",
                 Self::Failed => "FAILED",
+                Self::Aborted => "ABORTED",
+                Self::Interrupted => "INTERRUPTED",
             }
         }
         /// Creates an enum from field names used in the ProtoBuf definition.
@@ -1766,6 +1839,8 @@ pub mod replay {
                 "FINISHED" => Some(Self::Finished),
                 "STOPPED" => Some(Self::Stopped),
                 "FAILED" => Some(Self::Failed),
+                "ABORTED" => Some(Self::Aborted),
+                "INTERRUPTED" => Some(Self::Interrupted),
                 _ => None,
             }
         }
@@ -1828,6 +1903,39 @@ pub struct ReplayReport {
     /// Sends written more than 1 ms after their intended time.
     #[prost(uint64, tag = "14")]
     pub late: u64,
+    /// Read and not selected, by reason: "sample", "shard".
+    #[prost(btree_map = "string, uint64", tag = "20")]
+    pub left_out: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        u64,
+    >,
+    /// Sent during the warm-up; in no other number.
+    #[prost(uint64, tag = "21")]
+    pub warm_up: u64,
+    /// The condition that ended the replay, with what was measured; empty unless one did.
+    #[prost(string, tag = "22")]
+    pub aborted: ::prost::alloc::string::String,
+    /// Opened to the targets.
+    #[prost(uint64, tag = "23")]
+    pub connections: u64,
+    /// All of `latency` and `send_error`, to be merged with those of other shards: HdrHistogram's V2 encoding.
+    /// Only in final reports.
+    #[prost(bytes = "vec", tag = "24")]
+    pub latency_histogram: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bytes = "vec", tag = "25")]
+    pub send_error_histogram: ::prost::alloc::vec::Vec<u8>,
+    /// What a transformation could not do as it says, by reason; the request was sent without it.
+    #[prost(btree_map = "string, uint64", tag = "26")]
+    pub transform_errors: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        u64,
+    >,
+    /// What whoever reads the report must know, e.g. that certificates were not verified.
+    #[prost(string, repeated, tag = "27")]
+    pub warnings: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Sessions of which something was sent; not counted under "connection" and "none".
+    #[prost(uint64, tag = "28")]
+    pub sessions: u64,
     /// What differs, by endpoint, those with the most mismatches first. Only in the report of a replay that has
     /// ended.
     #[prost(message, repeated, tag = "30")]

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use url::Url;
 
-/// `http://host[:port][/prefix]`: covers what has the same scheme, host and port, and a path below the prefix.
+/// `http://host[:port][/prefix]`, or `https://…`: covers what has the same scheme, host and port, and a path below the prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AllowedTarget {
     url: Url,
@@ -16,8 +16,8 @@ impl FromStr for AllowedTarget {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let url =
             Url::parse(text).map_err(|error| format!("must be http://HOST[:PORT][/PREFIX]: {error}"))?;
-        if url.scheme() != "http" {
-            return Err("must start with http://".to_owned());
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err("must start with http:// or https://".to_owned());
         }
         if !url.username().is_empty() || url.password().is_some() {
             return Err("must not have credentials".to_owned());
@@ -78,6 +78,8 @@ mod tests {
             ("http://staging/v2", "http://staging/v2/../v1"),
             ("http://staging/v2", "http://staging/v2/%2e%2e/v1"),
             ("http://staging", "ftp://staging"),
+            ("http://staging", "https://staging"),
+            ("https://staging", "http://staging:443"),
             ("http://staging", "staging"),
         ] {
             assert!(!allowed.parse::<AllowedTarget>().unwrap().covers(target), "{allowed} {target}");

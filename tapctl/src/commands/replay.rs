@@ -34,6 +34,7 @@ pub(super) fn plan(arguments: &cli::Replay) -> Result<Plan, WrongUsage> {
         max_requests: arguments.max_requests,
         timeout: Some(arguments.request_timeout),
         keep_host: arguments.keep_host,
+        ..RawPlan::default()
     };
     Plan::validate(raw).map_err(|errors| {
         let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
