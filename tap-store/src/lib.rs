@@ -267,7 +267,7 @@ async fn add_missing_columns(location: &Location, follower: &mut Follower) -> Re
     if columns.is_empty() {
         return Ok(());
     }
-    let version = follower.view().version + 1;
+    // Of two processes that do this at once, the second may find the columns there and commit them as they are.
     let added = follower
         .base()
         .clone()
@@ -275,8 +275,8 @@ async fn add_missing_columns(location: &Location, follower: &mut Follower) -> Re
         .with_fields(columns)
         .with_commit_properties(CommitProperties::default().with_max_retries(0))
         .await;
-    if added.is_ok() {
-        location.sync_commit(version).await.map_err(error)?;
+    if let Ok(table) = &added {
+        location.sync_commit(table.version().unwrap_or_default()).await.map_err(error)?;
     }
     follower.catch_up().await?;
     match added {

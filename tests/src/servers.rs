@@ -4,4 +4,4 @@ mod nginx;
 mod scripts;
 
 pub use nginx::Nginx;
-pub use scripts::{NodeServer, PythonServer, program};
+pub use scripts::{NodeServer, PythonServer, Shop, program};

@@ -1,4 +1,4 @@
-//! A Python and a Node server, both of which answer alike; see `tests/programs`.
+//! Servers in Python and Node; see `tests/programs`.
 
 use std::{
     env,
@@ -19,18 +19,22 @@ pub struct PythonServer(ScriptServer);
 #[derive(Debug)]
 pub struct NodeServer(ScriptServer);
 
+/// A shop with customers, sessions and cards, in Python.
+#[derive(Debug)]
+pub struct Shop(ScriptServer);
+
 /// A program that prints `listening on <port>`.
 #[derive(Debug)]
 struct ScriptServer {
     // Before the directory: it writes its log there.
-    _running: Running,
+    running: Running,
     _directory: TempDir,
     port: u16,
 }
 
 impl PythonServer {
     pub fn start(cgroup: &Cgroup) -> Result<Self> {
-        ScriptServer::start("python3", "server.py", cgroup).map(Self)
+        ScriptServer::start("server.py", cgroup.command("python3"), &[]).map(Self)
     }
 
     pub fn url(&self, path: &str) -> String {
@@ -40,7 +44,7 @@ impl PythonServer {
 
 impl NodeServer {
     pub fn start(cgroup: &Cgroup) -> Result<Self> {
-        ScriptServer::start("node", "server.mjs", cgroup).map(Self)
+        ScriptServer::start("server.mjs", cgroup.command("node"), &[]).map(Self)
     }
 
     pub fn url(&self, path: &str) -> String {
@@ -48,11 +52,30 @@ impl NodeServer {
     }
 }
 
+impl Shop {
+    pub fn start(cgroup: &Cgroup, data: &Path) -> Result<Self> {
+        ScriptServer::start("shop.py", cgroup.command("python3"), &[data]).map(Self)
+    }
+
+    pub fn start_untapped(data: &Path) -> Result<Self> {
+        ScriptServer::start("shop.py", Command::new("python3"), &[data]).map(Self)
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        self.0.url(path)
+    }
+
+    /// The bodies of its answers, in the order in which it gave them.
+    pub fn answers(&self) -> Vec<String> {
+        let log = self.0.running.log();
+        log.lines().filter_map(|line| line.strip_prefix("answer ")).map(str::to_owned).collect()
+    }
+}
+
 impl ScriptServer {
-    fn start(interpreter: &str, script: &str, cgroup: &Cgroup) -> Result<Self> {
+    fn start(script: &str, mut command: Command, arguments: &[&Path]) -> Result<Self> {
         let directory = TempDir::with_prefix("podtap-server-").context("make a directory for a server")?;
-        let mut command: Command = cgroup.command(interpreter);
-        command.arg(program(script));
+        command.arg(program(script)).args(arguments);
         let mut running = Running::start(script, directory.path(), &mut command)?;
         let port = until(&format!("{script} listens"), || {
             running.check().map_err(|error| error.to_string())?;
@@ -60,7 +83,7 @@ impl ScriptServer {
             let port = log.lines().find_map(|line| line.strip_prefix("listening on ")?.parse().ok());
             port.ok_or(log)
         })?;
-        Ok(Self { _running: running, _directory: directory, port })
+        Ok(Self { running, _directory: directory, port })
     }
 
     fn url(&self, path: &str) -> String {

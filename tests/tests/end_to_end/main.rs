@@ -16,4 +16,5 @@ mod nginx;
 mod overload;
 mod redaction;
 mod roles;
+mod tokenised_shop;
 mod tools;

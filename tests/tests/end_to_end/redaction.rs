@@ -1,8 +1,12 @@
 //! Secrets do not leave the node: not into the table, not into a log, not into a metric.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output},
+};
 
-use podtap_tests::{Agent, Cgroup, Nginx};
+use podtap_tests::{Agent, Cgroup, Nginx, binary};
 use tap_proto::v1::body::Content;
 
 use crate::{
@@ -129,6 +133,10 @@ fn secrets_are_nowhere() {
     // Parquet compresses: the raw files are read too, for what is not, and the API above for what is.
     assert_eq!(leaks(rig.directory.path()), Vec::<String>::new());
 
+    // Nor does any detector find one.
+    let audit = audit(&rig);
+    assert!(audit.status.success(), "{audit:?}");
+
     // What is no secret is kept, and what was replaced is told.
     let request = exchanges[0].request.as_ref().unwrap();
     assert!(request.query.contains("page=2"), "{}", request.query);
@@ -144,4 +152,43 @@ fn secrets_are_nowhere() {
     let form = exchanges[3].request.as_ref().unwrap().body.as_ref().unwrap();
     let Some(Content::Text(form)) = &form.content else { panic!("{form:?}") };
     assert!(form.contains("size=9"), "{form}");
+}
+
+fn audit(rig: &Rig) -> Output {
+    Command::new(binary("tapctl").unwrap())
+        .args(["--collector", &rig.collector.url(), "--output", "json", "audit", "--since", "1h"])
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn an_audit_finds_what_a_rule_let_through() {
+    let rig = Rig::new();
+    let cgroup = Cgroup::create("audit").unwrap();
+    let nginx = Nginx::start(&cgroup).unwrap();
+    let rule = r#"{name: open, when: 'request.path == "/contact"', detector: email, action: keep}"#;
+    let options = rig.agent().target("web", &cgroup).settings(&format!("redaction: {{rules: [{rule}]}}"));
+    let agent = Agent::start(&options).unwrap();
+    for path in ["/contact", "/other"] {
+        let body = r#"{"note": "write to jane.doe@example.com"}"#;
+        curl(&["-H", "Content-Type: application/json", "-d", body, &nginx.url(path)]);
+    }
+    let stored = rig.stored("", 2);
+
+    let audit = audit(&rig);
+    assert_eq!(audit.status.code(), Some(1), "{audit:?}");
+    let (told, said) = (String::from_utf8(audit.stdout).unwrap(), String::from_utf8(audit.stderr).unwrap());
+    assert!(!told.contains("jane") && !said.contains("jane"), "{told} {said}");
+    let found: serde_json::Value = serde_json::from_str(&told).unwrap();
+    let found: Vec<_> = found
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|effect| {
+            let text = |field: &str| effect[field].as_str().unwrap();
+            (text("exchange"), text("rule"), text("place"))
+        })
+        .collect();
+    assert_eq!(found, [(stored[0].id.as_str(), "detector.email", "request.body.$.note")]);
+    rig.settle(agent);
 }

@@ -10,7 +10,7 @@ use crate::{
     traffic::{curl, run},
 };
 
-fn tapctl(rig: &Rig, arguments: &[&str]) -> String {
+pub(crate) fn tapctl(rig: &Rig, arguments: &[&str]) -> String {
     let url = rig.collector.url();
     let arguments: Vec<_> = ["--collector", &url].iter().chain(arguments).copied().collect();
     run(binary("tapctl").unwrap().to_str().unwrap(), &arguments)
