@@ -1,13 +1,47 @@
-//! An answer against the recorded response, as it streams in: nothing of the answer is kept.
+//! Answers against recorded responses, as they stream in.
 //!
-//! Compared are the status, `Content-Type` and the body's bytes. What was recorded incompletely, dropped or
-//! redacted can't be compared; the report counts it as such, so that "matched" never stands for "not looked
-//! at".
+//! Compared are the status, header fields and the body. While the answer's bytes are the recorded ones nothing
+//! is kept and nothing parsed; an answer that is equal costs no allocation. Only where bytes differ is the
+//! answer kept, up to [`MAX_BODY_BYTES`], and compared by its type when it has ended: JSON by members and
+//! elements, forms by parameters, text by lines, all else by digest. What all answers differ in is counted by
+//! endpoint and field ([`findings`]), and what of it is noise is told at the end ([`noise`]).
+//!
+//! What was recorded incompletely or dropped can't be compared, nor what redaction replaced; the report counts
+//! it as such, so that "matched" never stands for "not looked at".
+//!
+//! docs/comparison.md says what is compared how.
 
-use bytes::Bytes;
-use tap_proto::v1::{self, Exchange, body::Content, completeness::State};
+mod array;
+mod body;
+mod difference;
+mod document;
+mod dynamic;
+mod expected;
+mod findings;
+mod headers;
+mod json;
+mod noise;
+mod pattern;
+mod redacted;
+mod settings;
+#[cfg(test)]
+mod tests;
+mod text;
 
-use crate::connections::Head;
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use tap_proto::v1::{Exchange, ReplayReport};
+
+use crate::endpoint::{OTHER, Templates};
+pub use difference::{Difference, Kind};
+pub use dynamic::Class;
+pub(crate) use expected::{Comparison, Expected, Verdict};
+use findings::{Baseline, Findings};
+use settings::Rules;
+pub use settings::{Settings, SettingsError};
 
 pub(crate) const RESPONSE_MISSING: &str = "response_missing";
 const BODY_INCOMPLETE: &str = "body_incomplete";
@@ -17,266 +51,104 @@ const BODY_ENCODED: &str = "body_encoded";
 
 const STATUS: &str = "status";
 const CONTENT_TYPE: &str = "header.content-type";
+/// Any other header field; a final report names them.
+const OTHER_HEADER: &str = "header";
 const BODY: &str = "body";
 
-/// What an answer should be.
+/// Longest body that is looked into. Longer ones that are not equal differ, and that is all that is said.
+const MAX_BODY_BYTES: usize = 1024 * 1024;
+/// Kept of all answers in flight. Beyond, an answer that differs is not looked into.
+const MAX_KEPT_BYTES: usize = 64 * 1024 * 1024;
+
+/// Compares the answers of one replay.
 #[derive(Debug)]
-pub(crate) enum Expected {
-    /// No response was recorded.
-    Nothing,
-    Response {
-        status: u32,
-        content_type: ContentType,
-        body: Body,
-    },
+pub struct Comparator {
+    rules: Rules,
+    baseline: Option<Baseline>,
+    templates: Mutex<Templates>,
+    findings: Mutex<Findings>,
+    kept: AtomicUsize,
 }
 
-#[derive(Debug)]
-pub(crate) enum ContentType {
-    Is(Option<Bytes>),
-    NotCompared,
-}
-
-#[derive(Debug)]
-pub(crate) enum Body {
-    Is(Bytes),
-    /// And why.
-    NotCompared(&'static str),
-}
-
-/// A comparison under way: the head was compared, the body is.
-#[derive(Debug)]
-pub(crate) struct Comparison {
-    differences: Vec<&'static str>,
-    body: Body,
-    not_compared: Option<&'static str>,
-}
-
-/// What a comparison came to.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Verdict {
-    /// What differs; empty: nothing of what was compared.
-    pub(crate) differences: Vec<&'static str>,
-    /// What was not compared, and why.
-    pub(crate) not_compared: Option<&'static str>,
-}
-
-impl Expected {
-    /// What `exchange` recorded.
-    pub(crate) fn of(exchange: &Exchange) -> Self {
-        let redacted = |place: &str| {
-            exchange
-                .redactions
-                .iter()
-                .any(|redaction| redaction.place.to_ascii_lowercase().starts_with(place))
-        };
-        let Some(response) = exchange.response.as_ref().filter(|response| response.status != 0) else {
-            return Self::Nothing;
-        };
-        let state =
-            response.completeness.as_ref().map_or(State::Unspecified, |completeness| completeness.state());
-        let body = match state {
-            State::Complete if redacted("response.body") => Body::NotCompared(BODY_REDACTED),
-            State::Complete => Body::recorded(response),
-            // The head came first and is whole; a gap in it would have left no status.
-            State::Truncated | State::Gap => Body::NotCompared(BODY_INCOMPLETE),
-            State::Unspecified | State::JoinedMidstream | State::Missing => return Self::Nothing,
-        };
-        let content_type = if redacted("response.headers.content-type") {
-            ContentType::NotCompared
-        } else {
-            ContentType::Is(recorded_content_type(response))
-        };
-        Self::Response { status: response.status, content_type, body }
+impl Comparator {
+    /// By these settings; all mistakes are reported together.
+    pub fn new(settings: &Settings) -> Result<Self, Vec<SettingsError>> {
+        let rules = settings.rules()?;
+        let mut templates = Templates::new();
+        rules.endpoints.iter().for_each(|template| templates.add(template));
+        Ok(Self {
+            rules,
+            baseline: None,
+            templates: Mutex::new(templates),
+            findings: Mutex::default(),
+            kept: AtomicUsize::new(0),
+        })
     }
 
-    /// Compares the head of the answer.
-    pub(crate) fn begin(self, head: &Head<'_>) -> Comparison {
-        let (expected_status, content_type, body) = match self {
-            Self::Nothing => {
-                return Comparison {
-                    differences: Vec::new(),
-                    body: Body::NotCompared(RESPONSE_MISSING),
-                    not_compared: Some(RESPONSE_MISSING),
-                };
-            }
-            Self::Response { status, content_type, body } => (status, content_type, body),
-        };
-        let mut differences = Vec::new();
-        if expected_status != u32::from(head.status()) {
-            differences.push(STATUS);
+    /// From a YAML document.
+    pub fn parse(yaml: &str) -> Result<Self, Vec<SettingsError>> {
+        Self::new(&Settings::parse(yaml).map_err(|error| vec![error])?)
+    }
+
+    /// One with the same settings, which takes the differences of `report`, of a replay at an unchanged server,
+    /// as noise.
+    #[must_use]
+    pub fn with_noise_from(&self, report: &ReplayReport) -> Self {
+        let baseline = Baseline::of(report);
+        let mut templates = Templates::new();
+        self.rules
+            .endpoints
+            .iter()
+            .map(String::as_str)
+            .chain(baseline.paths())
+            .for_each(|path| templates.add(path));
+        Self {
+            rules: self.rules.clone(),
+            baseline: Some(baseline),
+            templates: Mutex::new(templates),
+            findings: Mutex::default(),
+            kept: AtomicUsize::new(0),
         }
-        if let ContentType::Is(expected) = content_type
-            && expected.as_deref() != head.header("content-type")
-        {
-            differences.push(CONTENT_TYPE);
+    }
+
+    /// What the answer to `exchange` should be.
+    pub(crate) fn expect(self: &Arc<Self>, exchange: &Arc<Exchange>) -> Expected {
+        let path = exchange.request.as_ref().map(|request| request.path.as_str());
+        let endpoint = path.map_or(OTHER, |path| lock(&self.templates).learn(path));
+        Expected::new(Arc::clone(self), Arc::clone(exchange), endpoint)
+    }
+
+    /// Writes what was found into a report that is final.
+    pub fn fill(&self, report: &mut ReplayReport) {
+        let templates = lock(&self.templates).clone();
+        let Rules { noise, classes, .. } = &self.rules;
+        lock(&self.findings).fill(&templates, *noise, *classes, self.baseline.as_ref(), report);
+    }
+
+    fn findings(&self) -> MutexGuard<'_, Findings> {
+        lock(&self.findings)
+    }
+
+    /// Takes `bytes` of what may be kept.
+    fn keep(&self, bytes: usize) -> bool {
+        let taken = self.kept.fetch_add(bytes, Ordering::Relaxed) + bytes <= MAX_KEPT_BYTES;
+        if !taken {
+            self.forget(bytes);
         }
-        let body = match body {
-            // Recorded bodies are stored decoded; this one came encoded although it was asked not to.
-            Body::Is(_) if is_encoded(head) => Body::NotCompared(BODY_ENCODED),
-            body => body,
-        };
-        let not_compared = match body {
-            Body::NotCompared(why) => Some(why),
-            Body::Is(_) => None,
-        };
-        Comparison { differences, body, not_compared }
+        taken
+    }
+
+    fn forget(&self, bytes: usize) {
+        self.kept.fetch_sub(bytes, Ordering::Relaxed);
     }
 }
 
-impl Body {
-    fn recorded(response: &v1::Response) -> Self {
-        let Some(body) = &response.body else { return Self::Is(Bytes::new()) };
-        if !body.dropped.is_empty() {
-            return Self::NotCompared(BODY_DROPPED);
-        }
-        match &body.content {
-            Some(Content::Text(text)) => Self::Is(Bytes::copy_from_slice(text.as_bytes())),
-            Some(Content::Binary(bytes)) => Self::Is(bytes.clone()),
-            None if body.size == 0 => Self::Is(Bytes::new()),
-            None => Self::NotCompared(BODY_INCOMPLETE),
-        }
+impl Default for Comparator {
+    fn default() -> Self {
+        Self::new(&Settings::default()).expect("the default settings are valid")
     }
 }
 
-impl Verdict {
-    /// There is nothing to compare with.
-    pub(crate) fn missing() -> Self {
-        Self { differences: Vec::new(), not_compared: Some(RESPONSE_MISSING) }
-    }
-}
-
-impl Comparison {
-    /// The next bytes of the answer's body.
-    pub(crate) fn chunk(&mut self, chunk: &[u8]) {
-        if let Body::Is(expected) = &mut self.body {
-            if expected.starts_with(chunk) {
-                let _ = expected.split_to(chunk.len());
-            } else {
-                self.body_differs();
-            }
-        }
-    }
-
-    /// The answer's body has ended.
-    pub(crate) fn finish(mut self) -> Verdict {
-        if matches!(&self.body, Body::Is(rest) if !rest.is_empty()) {
-            self.body_differs();
-        }
-        Verdict { differences: self.differences, not_compared: self.not_compared }
-    }
-
-    fn body_differs(&mut self) {
-        self.differences.push(BODY);
-        self.body = Body::NotCompared(BODY);
-    }
-}
-
-fn recorded_content_type(response: &v1::Response) -> Option<Bytes> {
-    let header = response.headers.iter().find(|header| header.name.eq_ignore_ascii_case("content-type"))?;
-    let value = if header.raw_value.is_empty() { header.value.as_bytes() } else { &header.raw_value };
-    Some(Bytes::copy_from_slice(value))
-}
-
-fn is_encoded(head: &Head<'_>) -> bool {
-    head.all("content-encoding").any(|coding| coding != b"identity")
-}
-
-#[cfg(test)]
-mod tests {
-    use tap_proto::v1::{Completeness, Header, Redaction, Response};
-
-    use super::*;
-
-    fn recorded(body: &str, state: State) -> Exchange {
-        Exchange {
-            response: Some(Response {
-                status: 200,
-                headers: vec![Header {
-                    name: "Content-Type".into(),
-                    value: "text/plain".into(),
-                    ..Header::default()
-                }],
-                body: Some(v1::Body {
-                    content: Some(Content::Text(body.into())),
-                    size: body.len() as u64,
-                    ..v1::Body::default()
-                }),
-                completeness: Some(Completeness { state: state.into(), ..Completeness::default() }),
-                ..Response::default()
-            }),
-            ..Exchange::default()
-        }
-    }
-
-    fn answer(exchange: &Exchange, status: u16, headers: &[(&str, &str)], chunks: &[&str]) -> Verdict {
-        let headers: Vec<_> =
-            headers.iter().map(|&(name, value)| httparse::Header { name, value: value.as_bytes() }).collect();
-        let mut comparison = Expected::of(exchange).begin(&Head::new(status, 1, &headers));
-        for chunk in chunks {
-            comparison.chunk(chunk.as_bytes());
-        }
-        comparison.finish()
-    }
-
-    fn differs(differences: &[&'static str]) -> Verdict {
-        Verdict { differences: differences.to_vec(), not_compared: None }
-    }
-
-    const PLAIN: &[(&str, &str)] = &[("content-type", "text/plain")];
-
-    #[test]
-    fn an_equal_answer_matches_however_it_is_cut() {
-        let exchange = recorded("hello", State::Complete);
-        for chunks in [&["hello"][..], &["he", "", "llo"], &["h", "e", "l", "l", "o"]] {
-            assert_eq!(answer(&exchange, 200, PLAIN, chunks), differs(&[]));
-        }
-    }
-
-    #[test]
-    fn every_difference_is_named_once() {
-        let exchange = recorded("hello", State::Complete);
-        assert_eq!(answer(&exchange, 404, PLAIN, &["hello"]), differs(&["status"]));
-        assert_eq!(answer(&exchange, 200, &[], &["hello"]), differs(&["header.content-type"]));
-        for chunks in [&["hell"][..], &["hello", "!"], &["j", "ello"], &["x", "y"], &[]] {
-            assert_eq!(answer(&exchange, 200, PLAIN, chunks), differs(&["body"]), "{chunks:?}");
-        }
-        assert_eq!(answer(&exchange, 500, &[], &["x"]), differs(&["status", "header.content-type", "body"]));
-    }
-
-    #[test]
-    fn what_can_not_be_compared_says_so() {
-        let not_compared = |why| Verdict { differences: vec![], not_compared: Some(why) };
-
-        assert_eq!(answer(&Exchange::default(), 500, &[], &["x"]), not_compared(RESPONSE_MISSING));
-        for state in [State::Unspecified, State::Missing, State::JoinedMidstream] {
-            assert_eq!(answer(&recorded("hello", state), 500, &[], &[]), not_compared(RESPONSE_MISSING));
-        }
-        for state in [State::Truncated, State::Gap] {
-            assert_eq!(answer(&recorded("hello", state), 200, PLAIN, &["x"]), not_compared(BODY_INCOMPLETE));
-        }
-        let mut redacted = recorded("hello", State::Complete);
-        redacted.redactions =
-            vec![Redaction { place: "response.body.$.user".into(), ..Redaction::default() }];
-        assert_eq!(answer(&redacted, 200, PLAIN, &["x"]), not_compared(BODY_REDACTED));
-
-        let mut dropped = recorded("", State::Complete);
-        dropped.response.as_mut().unwrap().body =
-            Some(v1::Body { size: 9, dropped: "opaque".into(), ..v1::Body::default() });
-        assert_eq!(answer(&dropped, 200, PLAIN, &["x"]), not_compared(BODY_DROPPED));
-
-        let encoded = [PLAIN, &[("content-encoding", "gzip")]].concat();
-        assert_eq!(
-            answer(&recorded("hello", State::Complete), 200, &encoded, &["x"]),
-            not_compared(BODY_ENCODED)
-        );
-    }
-
-    #[test]
-    fn a_redacted_request_does_not_stop_the_comparison() {
-        let mut exchange = recorded("hello", State::Complete);
-        exchange.redactions =
-            vec![Redaction { place: "request.headers.authorization".into(), ..Redaction::default() }];
-        assert_eq!(answer(&exchange, 200, PLAIN, &["hello"]), differs(&[]));
-    }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -124,7 +124,8 @@ pub async fn replay<E: Send + 'static>(
     let () = expect_completed(paced);
     let unread = expect_completed(reader.await);
 
-    let report = replay.tally().report(begun.elapsed());
+    let mut report = replay.tally().report(begun.elapsed());
+    replay.plan.comparator.fill(&mut report);
     progress.send_replace(report.clone());
     let end = match unread {
         Some(error) => End::Failed(error),
@@ -164,13 +165,14 @@ async fn read<E>(
             }
         };
         remaining -= 1;
+        let exchange = Arc::new(exchange);
         let permits = size(&exchange).min(READ_AHEAD_BYTES) as u32;
         let read_ahead = Arc::clone(&read_ahead).acquire_many_owned(permits).await;
         times.clear();
         schedule.next(&[exchange.time], &mut times);
         let scheduled = Scheduled {
             request,
-            expected: Expected::of(&exchange),
+            expected: replay.plan.expect(&exchange),
             offset: times[0],
             _read_ahead: read_ahead.expect("the semaphore is never closed"),
         };
@@ -236,8 +238,10 @@ impl Replay {
         }
         match sent.unwrap_or(Err(Failure::Timeout)) {
             Ok(()) => {
-                let verdict = comparison.map_or_else(Verdict::missing, Comparison::finish);
-                tally.answered(status, answered - intended, verdict);
+                let latency = answered - intended;
+                let verdict =
+                    comparison.map_or_else(Verdict::missing, |comparison| comparison.finish(latency));
+                tally.answered(status, latency, verdict);
             }
             Err(failure) => tally.failed(failure.as_str()),
         }

@@ -21,7 +21,7 @@
 #![forbid(unsafe_code)]
 
 pub mod chaos;
-mod compare;
+pub mod compare;
 mod connections;
 pub mod endpoint;
 pub mod engine;

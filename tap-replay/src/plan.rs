@@ -3,16 +3,17 @@
 mod target;
 pub(crate) mod tls;
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use http::Method;
-use tap_proto::v1::StartReplayRequest;
+use tap_proto::v1::{Exchange, ReplayReport, StartReplayRequest};
 
 pub use self::{
     target::Target,
     tls::{RawTls, TlsError},
 };
 use crate::{
+    compare::{Comparator, Expected, SettingsError},
     connections::Upstream,
     request::is_token,
     schedule::{Arrival, ArrivalError},
@@ -72,6 +73,8 @@ pub struct RawPlan {
     pub shard: u32,
     pub tls: RawTls,
     pub no_compare: bool,
+    /// How answers are compared, as YAML: see [`crate::compare::Settings`]. Empty for the defaults.
+    pub comparison: String,
     /// Of what is drawn at random.
     pub seed: u64,
 }
@@ -96,6 +99,7 @@ pub struct Plan {
     pub(crate) session: SessionKey,
     pub(crate) choice: Choice,
     pub(crate) compare: bool,
+    pub(crate) comparator: Arc<Comparator>,
     pub(crate) seed: u64,
     /// What whoever reads the report must know.
     pub(crate) warnings: Vec<String>,
@@ -138,6 +142,8 @@ pub enum PlanError {
     Shard { shard: u32, shards: u32 },
     #[error("tls: {0}")]
     Tls(#[from] TlsError),
+    #[error(transparent)]
+    Comparison(#[from] SettingsError),
 }
 
 impl RawPlan {
@@ -171,7 +177,7 @@ impl RawPlan {
             allow_namespaces: _,
             seed,
             abort_window: _,
-            comparison: _,
+            comparison,
         } = request;
         let positive = |duration: &Option<prost_types::Duration>| {
             duration.map(|duration| Duration::try_from(duration).unwrap_or(Duration::ZERO))
@@ -197,6 +203,7 @@ impl RawPlan {
             shard: *shard,
             tls: tls.as_ref().map_or_else(RawTls::default, RawTls::from),
             no_compare: *no_compare,
+            comparison: comparison.clone(),
             seed: *seed,
         }
     }
@@ -226,6 +233,7 @@ impl Plan {
             shard,
             tls,
             no_compare,
+            comparison,
             seed,
         } = raw;
         let mut errors = Vec::new();
@@ -287,6 +295,11 @@ impl Plan {
             errors.push(PlanError::Shard { shard, shards });
         }
 
+        let comparator = Comparator::parse(&comparison).unwrap_or_else(|mistakes| {
+            errors.extend(mistakes.into_iter().map(PlanError::from));
+            Comparator::default()
+        });
+
         match upstream {
             Some(upstream) if errors.is_empty() => Ok(Self {
                 id,
@@ -310,6 +323,7 @@ impl Plan {
                 session,
                 choice: Choice { sample, shard, shards },
                 compare: !no_compare,
+                comparator: Arc::new(comparator),
                 seed,
                 warnings: if tls.insecure {
                     vec!["the target's certificates were not verified".to_owned()]
@@ -323,6 +337,18 @@ impl Plan {
 
     pub fn target(&self) -> &Target {
         &self.target
+    }
+
+    /// What of the answers is noise: what they differed in when nothing had been changed.
+    #[must_use]
+    pub fn with_noise_from(mut self, baseline: &ReplayReport) -> Self {
+        self.comparator = Arc::new(self.comparator.with_noise_from(baseline));
+        self
+    }
+
+    /// What the answer to `exchange` should be.
+    pub(crate) fn expect(&self, exchange: &Arc<Exchange>) -> Expected {
+        if self.compare { self.comparator.expect(exchange) } else { Expected::nothing() }
     }
 
     pub fn max_requests(&self) -> Option<u64> {
