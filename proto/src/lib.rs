@@ -16,5 +16,9 @@ pub mod v1 {
     include!("gen/tap.v1.rs");
 }
 
+/// The header, in lower case, that marks every request which Podtap itself sends; its value says on whose behalf.
+/// What carries it is not captured unless asked for, so that no replay feeds another.
+pub const REPLAY_MARKER: &str = "podtap-replay";
+
 /// The encoded `FileDescriptorSet` of the contract, for gRPC reflection.
 pub const DESCRIPTOR_SET: &[u8] = include_bytes!("gen/tap.v1.binpb");

@@ -130,6 +130,7 @@ impl Agent {
             epoch: uplinks.epoch(),
             limits: config.limits.clone(),
             registry: Arc::clone(&registry),
+            replayed: config.replayed,
             redaction: redaction_rx.clone(),
             spools: uplinks.spools(),
         };

@@ -8,6 +8,7 @@ use std::{collections::HashSet, fmt, net::SocketAddr, path::PathBuf, sync::Arc, 
 
 use tap_admin::LogFormat;
 use tap_flow::Limits;
+use tap_policy::Replayed;
 use tonic::transport::Endpoint;
 
 use crate::capture::{MAX_PORTS, MAX_RING_BYTES, MAX_RINGS, MAX_SEGMENT_CAP, MIN_RING_BYTES};
@@ -50,6 +51,8 @@ pub struct Config {
     pub targets: Vec<TargetConfig>,
     /// `None` outside a cluster.
     pub kubernetes: Option<Kubernetes>,
+    /// Requests that Podtap itself sent, to targets that are no pods.
+    pub replayed: Replayed,
     pub rings: RingConfig,
     pub limits: Limits,
     pub redaction: Redaction,
@@ -120,6 +123,7 @@ impl Config {
             collector,
             targets,
             kubernetes,
+            replayed,
             rings,
             limits,
             redaction,
@@ -155,6 +159,7 @@ impl Config {
                 collector,
                 targets,
                 kubernetes,
+                replayed,
                 rings,
                 limits,
                 redaction,

@@ -15,6 +15,7 @@ use std::{
 
 use bytes::Bytes;
 use tap_flow::{Assembler, Exchange, Limits, Segment, TapId};
+use tap_policy::{Replayed, Unkept, is_replayed};
 use tap_redact::{Redactor, Subject};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -66,6 +67,8 @@ pub struct PipelineContext {
     pub epoch: u64,
     pub limits: Limits,
     pub registry: Arc<Registry>,
+    /// Requests that Podtap itself sent, to targets without policies.
+    pub replayed: Replayed,
     /// What is in effect, and every change of it.
     pub redaction: watch::Receiver<Redaction>,
     /// One for each route.
@@ -136,6 +139,7 @@ struct Ring<S> {
 /// Where exchanges go.
 struct Outlet {
     registry: Arc<Registry>,
+    replayed: Replayed,
     redaction: watch::Receiver<Redaction>,
     /// Of targets without one of their own.
     redactor: Arc<Redactor>,
@@ -166,10 +170,11 @@ struct TapRecord {
 
 impl<S: SegmentSource> Ring<S> {
     fn new(number: usize, source: S, context: &PipelineContext, progress: Arc<RingProgress>) -> Self {
-        let PipelineContext { agent, epoch, limits, registry, redaction, spools } = context;
+        let PipelineContext { agent, epoch, limits, registry, replayed, redaction, spools } = context;
         let route = |spool| Route { batch: OpenBatch::default(), spool: Arc::clone(spool) };
         let outlet = Outlet {
             registry: Arc::clone(registry),
+            replayed: *replayed,
             redactor: Arc::clone(&redaction.borrow().redactor),
             redaction: redaction.clone(),
             node: agent.clone(),
@@ -314,6 +319,8 @@ impl Outlet {
                 }
                 Err(unkept) => return lose(&mut record.losses, Stage::Policy, unkept.as_str(), wire_bytes),
             }
+        } else if self.replayed == Replayed::Drop && is_replayed(&exchange) {
+            return lose(&mut record.losses, Stage::Policy, Unkept::Replayed.as_str(), wire_bytes);
         }
         let redactor = capture.and_then(|capture| capture.redactor.as_ref()).unwrap_or(&self.redactor);
         let Details { workload, namespace, pod, labels, .. } = &*record.details;
@@ -333,7 +340,10 @@ impl Outlet {
         let mut message = self.exporter.export(redacted, &target, &self.clock);
         if let Some((plan, policies)) = selected {
             match plan.after_redaction(policies, &message) {
-                Ok(bodies) => bodies.apply(&mut message),
+                Ok(kept) => {
+                    kept.body.apply(&mut message);
+                    message.mirrors = plan.mirrors(kept.policies);
+                }
                 Err(unkept) => return lose(&mut record.losses, Stage::Policy, unkept.as_str(), wire_bytes),
             }
         }

@@ -9,7 +9,8 @@ use tap_expr::Condition;
 
 use crate::{
     body::BodyPolicy,
-    resource::{BodyCapture, BodySpec, Direction, SampleSpec, TapPolicy, TapPolicySpec},
+    mirror::MirrorSpec,
+    resource::{BodyCapture, BodySpec, Direction, Replayed, SampleSpec, TapPolicy, TapPolicySpec},
     sample::Sample,
     selector::{self, Selector},
 };
@@ -20,6 +21,8 @@ pub const MAX_PORTS: usize = 16;
 pub(crate) const MAX_CONTAINERS: usize = 64;
 /// Labels of one policy.
 pub(crate) const MAX_LABELS: usize = 32;
+/// Mirrors in the list of one policy; each has a queue of its own in the collector.
+pub const MAX_MIRRORS: usize = 8;
 /// The largest `body.maxBytes`: what an agent can be told to keep.
 pub const MAX_BODY_BYTES: u64 = 1 << 20;
 /// Longest message of a problem, in characters: it ends in a status.
@@ -39,12 +42,14 @@ pub struct Policy {
     /// Empty for all.
     pub(crate) ports: BTreeSet<u16>,
     pub(crate) direction: Direction,
+    pub(crate) replayed: Replayed,
     pub(crate) filter: Option<Condition>,
     pub(crate) sample: Option<Sample>,
     pub(crate) body: BodyPolicy,
     pub(crate) redaction: Option<tap_redact::Settings>,
     pub(crate) collector: Option<String>,
     pub(crate) labels: BTreeSet<String>,
+    pub(crate) mirrors: Vec<MirrorSpec>,
 }
 
 /// One thing that is wrong with a policy.
@@ -79,12 +84,15 @@ impl Policy {
             containers,
             ports,
             direction,
+            replayed,
             filter,
             sample,
             body,
             redaction,
             collector,
             labels,
+            mirror,
+            mirrors,
         } = spec;
         let mut problems = Problems::default();
         let selector = problems.check(Selector::compile(selector).map_err(|(place, problem)| {
@@ -106,6 +114,9 @@ impl Policy {
         }
         let collector = problems.check(collector.as_deref().map(collector_of).transpose());
         let labels = problems.check(labels_of(labels));
+        if let Err(problem) = at_most("spec.mirrors", "InvalidMirrors", mirrors.len(), MAX_MIRRORS) {
+            problems.0.push(problem);
+        }
         match (selector, containers, ports, filter, sample, body, collector, labels) {
             (
                 Some(selector),
@@ -126,12 +137,14 @@ impl Policy {
                 containers,
                 ports,
                 direction: *direction,
+                replayed: *replayed,
                 filter,
                 sample,
                 body,
                 redaction: redaction.clone(),
                 collector,
                 labels,
+                mirrors: mirror.iter().chain(mirrors).cloned().collect(),
             }),
             _ => Err(problems.0),
         }
@@ -140,6 +153,11 @@ impl Policy {
     /// Whether the policy selects a pod: of its own namespace, by the pod's labels.
     pub fn selects(&self, namespace: &str, labels: &std::collections::BTreeMap<String, String>) -> bool {
         self.namespace == namespace && self.selector.matches(labels)
+    }
+
+    /// Where what it keeps is mirrored to.
+    pub fn mirrors(&self) -> &[MirrorSpec] {
+        &self.mirrors
     }
 
     /// The collector that it names.

@@ -14,6 +14,7 @@
 
 mod body;
 mod compile;
+mod mirror;
 mod plan;
 #[expect(clippy::duplicated_attributes, reason = "to kube each printcolumn is one of its own")]
 mod resource;
@@ -24,10 +25,11 @@ mod status;
 mod workload;
 
 pub use body::BodyPolicy;
-pub use compile::{MAX_BODY_BYTES, MAX_PORTS, Policy, Problem, normal_url};
-pub use plan::{MAX_POLICIES, Plan, Selected, Unkept};
+pub use compile::{MAX_BODY_BYTES, MAX_MIRRORS, MAX_PORTS, Policy, Problem, normal_url};
+pub use mirror::MirrorSpec;
+pub use plan::{Kept, MAX_POLICIES, Plan, Selected, Unkept, is_replayed};
 pub use resource::{
-    BodyCapture, BodySpec, ByteQuantity, Direction, SampleKey, SampleSpec, TapPolicy, TapPolicySpec,
+    BodyCapture, BodySpec, ByteQuantity, Direction, Replayed, SampleKey, SampleSpec, TapPolicy, TapPolicySpec,
 };
 pub use sample::{Sample, hash};
 pub use schema::{crd, crd_yaml};

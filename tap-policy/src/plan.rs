@@ -12,12 +12,12 @@ use std::{
 };
 
 use tap_flow::{Exchange, Role};
-use tap_proto::v1;
+use tap_proto::{REPLAY_MARKER, v1};
 
 use crate::{
     body::BodyPolicy,
     compile::{MAX_PORTS, Policy},
-    resource::Direction,
+    resource::{Direction, Replayed},
 };
 
 /// Policies that count for one pod, the oldest first: an exchange's selection is one bit for each.
@@ -27,6 +27,15 @@ pub const MAX_POLICIES: usize = 64;
 pub struct Plan {
     /// The oldest first; not empty.
     policies: Vec<Arc<Policy>>,
+    /// Those that have mirrors.
+    mirroring: u64,
+}
+
+/// What is kept of an exchange, and by which policies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kept {
+    pub body: BodyPolicy,
+    pub policies: Selected,
 }
 
 /// The policies that keep an exchange so far.
@@ -36,6 +45,7 @@ pub struct Selected(u64);
 /// Why no policy keeps an exchange: the last test at which one failed that passed those before. In their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Unkept {
+    Replayed,
     Direction,
     Port,
     Container,
@@ -44,11 +54,13 @@ pub enum Unkept {
 }
 
 impl Unkept {
-    pub const ALL: [Self; 5] = [Self::Direction, Self::Port, Self::Container, Self::Sample, Self::Filter];
+    pub const ALL: [Self; 6] =
+        [Self::Replayed, Self::Direction, Self::Port, Self::Container, Self::Sample, Self::Filter];
 
     /// The word of the ledger.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Replayed => "replayed",
             Self::Direction => "direction",
             Self::Port => "port",
             Self::Container => "container",
@@ -64,7 +76,9 @@ impl Plan {
     pub fn new(mut policies: Vec<Arc<Policy>>) -> Option<Self> {
         policies.sort_by(|a, b| a.age().cmp(&b.age()));
         policies.truncate(MAX_POLICIES);
-        (!policies.is_empty()).then_some(Self { policies })
+        let mirroring = policies.iter().enumerate().filter(|(_, policy)| !policy.mirrors.is_empty());
+        let mirroring = mirroring.fold(0, |bits, (index, _)| bits | 1 << index);
+        (!policies.is_empty()).then_some(Self { policies, mirroring })
     }
 
     /// The oldest first.
@@ -106,12 +120,13 @@ impl Plan {
         self.policies.iter().any(|policy| !policy.containers.is_empty())
     }
 
-    /// Tests an exchange as it was captured: direction, port, container, sample.
+    /// Tests an exchange as it was captured: whether Podtap sent it, direction, port, container, sample.
     pub fn before_redaction(&self, exchange: &Exchange, container: Option<&str>) -> Result<Selected, Unkept> {
         let mut selected = 0;
-        let mut closest = Unkept::Direction;
+        let mut closest = Unkept::Replayed;
+        let replayed = is_replayed(exchange);
         for (index, policy) in self.policies.iter().enumerate() {
-            match policy.before_redaction(exchange, container) {
+            match policy.before_redaction(exchange, container, replayed) {
                 Ok(()) => selected |= 1 << index,
                 Err(unkept) => closest = closest.max(unkept),
             }
@@ -125,26 +140,47 @@ impl Plan {
     }
 
     /// Tests an exchange as redaction left it against the filters of the selected policies; returns what may be
-    /// kept of its bodies.
-    pub fn after_redaction(&self, selected: Selected, exchange: &v1::Exchange) -> Result<BodyPolicy, Unkept> {
+    /// kept of its bodies, and by which of them.
+    pub fn after_redaction(&self, selected: Selected, exchange: &v1::Exchange) -> Result<Kept, Unkept> {
         let keeping = self
-            .selected(selected)
-            .filter(|policy| policy.filter.as_ref().is_none_or(|filter| filter.matches(exchange)));
-        keeping.map(|policy| policy.body).max().ok_or(Unkept::Filter)
+            .numbered(selected)
+            .filter(|(_, policy)| policy.filter.as_ref().is_none_or(|filter| filter.matches(exchange)));
+        let kept = keeping.fold(None, |kept: Option<Kept>, (index, policy)| {
+            let (body, bits) =
+                kept.map_or((policy.body, 0), |kept| (kept.body.max(policy.body), kept.policies.0));
+            Some(Kept { body, policies: Selected(bits | 1 << index) })
+        });
+        kept.ok_or(Unkept::Filter)
+    }
+
+    /// The names of those of the policies that mirror what they keep: mostly none.
+    pub fn mirrors(&self, keeping: Selected) -> Vec<String> {
+        self.selected(Selected(keeping.0 & self.mirroring)).map(|policy| policy.name.clone()).collect()
     }
 
     fn selected(&self, selected: Selected) -> impl Iterator<Item = &Policy> {
+        self.numbered(selected).map(|(_, policy)| policy)
+    }
+
+    fn numbered(&self, selected: Selected) -> impl Iterator<Item = (usize, &Policy)> {
         let Selected(bits) = selected;
-        self.policies
-            .iter()
-            .enumerate()
+        let policies = self.policies.iter().enumerate();
+        policies
             .filter(move |(index, _)| bits >> index & 1 == 1)
-            .map(|(_, policy)| policy.as_ref())
+            .map(|(index, policy)| (index, policy.as_ref()))
     }
 }
 
 impl Policy {
-    fn before_redaction(&self, exchange: &Exchange, container: Option<&str>) -> Result<(), Unkept> {
+    fn before_redaction(
+        &self,
+        exchange: &Exchange,
+        container: Option<&str>,
+        replayed: bool,
+    ) -> Result<(), Unkept> {
+        if replayed && self.replayed == Replayed::Drop {
+            return Err(Unkept::Replayed);
+        }
         let (fits, server) = match exchange.role {
             Role::Inbound => (self.direction != Direction::Outbound, exchange.flow.local),
             Role::Outbound => (self.direction != Direction::Inbound, exchange.flow.remote),
@@ -164,6 +200,11 @@ impl Policy {
         }
         Ok(())
     }
+}
+
+/// Whether Podtap itself sent the request: it carries the marker. Before redaction, which may change any header.
+pub fn is_replayed(exchange: &Exchange) -> bool {
+    exchange.request.as_ref().is_some_and(|request| request.headers.get(REPLAY_MARKER).is_some())
 }
 
 impl fmt::Debug for Plan {

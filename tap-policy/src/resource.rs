@@ -7,7 +7,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{schema, status::TapPolicyStatus};
+use crate::{mirror::MirrorSpec, schema, status::TapPolicyStatus};
 
 /// What to capture of the pods that a selector names, in the policy's own namespace.
 #[derive(CustomResource, JsonSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -60,6 +60,9 @@ pub struct TapPolicySpec {
     /// inbound: exchanges of which the pod is the server; outbound: of which it is the client; both.
     #[serde(default)]
     pub direction: Direction,
+    /// What becomes of requests that Podtap itself sent, which carry the header Podtap-Replay: drop or keep.
+    #[serde(default)]
+    pub replayed: Replayed,
     /// Keep only exchanges that meet this CEL condition, such as request.path.startsWith("/cart"). It sees exchanges as they
     /// would be stored, that is after redaction.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -82,6 +85,13 @@ pub struct TapPolicySpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::labels")]
     pub labels: Vec<String>,
+    /// Send what this policy keeps at a target, too, as it is captured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mirror: Option<MirrorSpec>,
+    /// Several of them, beside mirror.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::mirrors")]
+    pub mirrors: Vec<MirrorSpec>,
 }
 
 /// Which side of an exchange the pod is on.
@@ -92,6 +102,15 @@ pub enum Direction {
     Outbound,
     #[default]
     Both,
+}
+
+/// What becomes of requests that Podtap itself sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Replayed {
+    #[default]
+    Drop,
+    Keep,
 }
 
 /// A share of the exchanges, chosen by the hash of a key, so that what shares a key is kept or left out together.

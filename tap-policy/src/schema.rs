@@ -12,7 +12,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use tap_expr::MAX_SOURCE_BYTES;
 
 use crate::{
-    compile::{MAX_CONTAINERS, MAX_LABELS, MAX_PORTS},
+    compile::{MAX_CONTAINERS, MAX_LABELS, MAX_MIRRORS, MAX_PORTS},
+    mirror::MirrorSpec,
     resource::{ByteQuantity, TapPolicy},
 };
 
@@ -53,13 +54,24 @@ fn relate(spec: &mut JSONSchemaProps) {
         body.any_of = Some(vec![one_of("capture", &["upTo"]), without("maxBytes")]);
     }
     if let Some(sample) = property(spec, "sample") {
-        // header is required where key is header, and only there.
-        let with_header =
-            JSONSchemaProps { required: Some(vec!["header".to_owned()]), ..one_of("key", &["header"]) };
-        let other =
-            JSONSchemaProps { not: without("header").not, ..one_of("key", &["connection", "traceId"]) };
-        sample.any_of = Some(vec![with_header, other]);
+        sample.any_of = Some(header_belongs_to("key"));
     }
+    if let Some(mirror) = property(spec, "mirror") {
+        mirror.any_of = Some(header_belongs_to("by"));
+    }
+    if let Some(JSONSchemaPropsOrArray::Schema(mirror)) =
+        property(spec, "mirrors").and_then(|mirrors| mirrors.items.as_mut())
+    {
+        mirror.any_of = Some(header_belongs_to("by"));
+    }
+}
+
+/// header is required where this field is header, and only there.
+fn header_belongs_to(field: &str) -> Vec<JSONSchemaProps> {
+    let with_header =
+        JSONSchemaProps { required: Some(vec!["header".to_owned()]), ..one_of(field, &["header"]) };
+    let other = JSONSchemaProps { not: without("header").not, ..one_of(field, &["connection", "traceId"]) };
+    vec![with_header, other]
 }
 
 fn property<'a>(schema: &'a mut JSONSchemaProps, name: &str) -> Option<&'a mut JSONSchemaProps> {
@@ -132,6 +144,49 @@ pub(crate) fn percent(_: &mut SchemaGenerator) -> Schema {
 
 pub(crate) fn collector(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "string", "maxLength": 2048, "pattern": "^http://[^/?#]+/?$"})
+}
+
+/// Of hosts, prefixes and methods: each is looked at for every exchange.
+const MAX_ENTRIES: usize = 16;
+
+pub(crate) fn mirrors(generator: &mut SchemaGenerator) -> Schema {
+    let mirror = MirrorSpec::json_schema(generator);
+    json_schema!({"type": "array", "maxItems": MAX_MIRRORS, "items": mirror})
+}
+
+pub(crate) fn mirror_target(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "maxLength": 2048, "pattern": "^https?://[^/?#@]+(/[^?#]*)?$"})
+}
+
+pub(crate) fn hosts(_: &mut SchemaGenerator) -> Schema {
+    let host = json_schema!({"type": "string", "minLength": 1, "maxLength": 261});
+    json_schema!({"type": "array", "maxItems": MAX_ENTRIES, "items": host})
+}
+
+pub(crate) fn prefix(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "maxLength": 1024, "pattern": "^/[^?# ]*$"})
+}
+
+pub(crate) fn prefixes(generator: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "array", "maxItems": MAX_ENTRIES, "items": prefix(generator)})
+}
+
+pub(crate) fn methods(_: &mut SchemaGenerator) -> Schema {
+    let method =
+        json_schema!({"type": "string", "maxLength": 64, "pattern": "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"});
+    json_schema!({"type": "array", "maxItems": MAX_ENTRIES, "items": method})
+}
+
+pub(crate) fn rate(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "number", "minimum": 0.001, "maximum": 1_000_000})
+}
+
+pub(crate) fn in_flight(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "integer", "minimum": 1, "maximum": 1024})
+}
+
+pub(crate) fn duration(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "maxLength": 32, "pattern": "^([0-9]+(\\.[0-9]+)?(ms|s|m|h))+$"})
 }
 
 pub(crate) fn count(_: &mut SchemaGenerator) -> Schema {

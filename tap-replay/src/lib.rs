@@ -39,4 +39,4 @@ pub use schedule::{Arrival, ArrivalError};
 pub use session::{SessionKey, SessionKeyError};
 
 /// The header that marks every request of a replay; its value is the replay's id.
-pub const MARKER: &str = "podtap-replay";
+pub const MARKER: &str = tap_proto::REPLAY_MARKER;

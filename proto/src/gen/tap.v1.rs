@@ -73,6 +73,10 @@ pub struct Exchange {
     /// The id of the key that the tokens were made with; empty where redaction replaced nothing.
     #[prost(string, tag = "42")]
     pub redaction_key: ::prost::alloc::string::String,
+    /// Names of the TapPolicies of `namespace` that keep the exchange and mirror it. For the collector that takes it in:
+    /// it is not stored.
+    #[prost(string, repeated, tag = "43")]
+    pub mirrors: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     /// The batch that brought the exchange: set by the collector, ignored from an agent.
     #[prost(string, tag = "50")]
     pub agent: ::prost::alloc::string::String,

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, fmt, path::PathBuf};
 
 use serde::Deserialize;
+use tap_policy::Replayed;
 use tap_redact::{AllowSettings, BodySettings, OpaqueBodies, ProfileSettings, RuleSettings};
 
 /// The settings file. Flags of the same name override it.
@@ -17,6 +18,9 @@ pub struct Settings {
     pub targets: Vec<TargetSettings>,
     #[serde(default)]
     pub kubernetes: KubernetesSettings,
+    /// Requests that Podtap itself sent: `drop` or `keep`. Of `targets`; policies say it of pods.
+    #[serde(default)]
+    pub replayed: Replayed,
     #[serde(default)]
     pub rings: RingSettings,
     #[serde(default)]

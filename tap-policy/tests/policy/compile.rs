@@ -20,8 +20,15 @@ fn everything_can_be_said() {
         selector: {matchLabels: {app: checkout}, matchExpressions: [{key: canary, operator: DoesNotExist}]},
         containers: [app], ports: [8080], direction: inbound, filter: 'request.path.startsWith("/cart")',
         sample: {percent: 12.5, key: header, header: x-session}, body: {capture: upTo, maxBytes: 16KiB},
-        redaction: {fields: [birthday]}, collector: 'http://Other:7070/', labels: [app, app.kubernetes.io/version]}"#;
-    assert_eq!(policy("p", 0, spec).collector(), Some("http://other:7070"));
+        redaction: {fields: [birthday]}, collector: 'http://Other:7070/', labels: [app, app.kubernetes.io/version],
+        replayed: keep, mirror: {target: 'http://v2.shop:8080', percent: 10, by: traceId, keepHost: true, compare: true},
+        mirrors: [{target: 'http://v3.shop/base', hosts: [shop.example], prefixes: [/cart], rewrite: /, methods: [GET, POST],
+          maxRate: 100.5, maxInFlight: 8, timeout: 500ms, maxLag: 10s, shadowHost: true, filter: 'response.status < 500'}]}"#;
+    let policy = policy("p", 0, spec);
+    assert_eq!(policy.collector(), Some("http://other:7070"));
+    let targets: Vec<_> =
+        policy.mirrors().iter().map(|mirror| (mirror.target.as_str(), mirror.percent)).collect();
+    assert_eq!(targets, [("http://v2.shop:8080", 10.0), ("http://v3.shop/base", 100.0)]);
 }
 
 #[test]

@@ -46,6 +46,20 @@ fn the_reason_is_the_last_test_that_was_reached() {
 }
 
 #[test]
+fn what_podtap_sent_is_kept_only_where_a_policy_asks_for_it() {
+    let marked = exchange(Role::Inbound, 1, &[("PODTAP-replay", "any")]);
+    let verdict = |specs: &[&str]| plan(specs).before_redaction(&marked, None).map(drop);
+    assert_eq!(verdict(&["{selector: {}}"]), Err(Unkept::Replayed));
+    assert_eq!(verdict(&["{selector: {}, replayed: drop}"]), Err(Unkept::Replayed));
+    assert_eq!(verdict(&["{selector: {}}", "{selector: {}, replayed: keep}"]), Ok(()));
+    assert_eq!(
+        verdict(&["{selector: {}}", "{selector: {}, replayed: keep, ports: [1]}"]),
+        Err(Unkept::Port),
+        "the last test that was reached"
+    );
+}
+
+#[test]
 fn ports_are_of_the_server_and_not_of_the_client() {
     let plan = plan(&["{selector: {}, ports: [1]}"]);
     assert_eq!(plan.before_redaction(&exchange(Role::Inbound, 1, &[]), None), Err(Unkept::Port));
@@ -60,8 +74,27 @@ fn the_largest_body_of_the_keeping_policies_counts() {
     ]);
     let selected = plan.before_redaction(&exchange(Role::Inbound, 1, &[]), None).unwrap();
     assert!(!plan.ignores_bodies(selected));
-    assert_eq!(plan.after_redaction(selected, &message("/cart")), Ok(BodyPolicy::UpTo(10)));
-    assert_eq!(plan.after_redaction(selected, &message("/")), Ok(BodyPolicy::None));
+    let body = |path| plan.after_redaction(selected, &message(path)).map(|kept| kept.body);
+    assert_eq!(body("/cart"), Ok(BodyPolicy::UpTo(10)));
+    assert_eq!(body("/"), Ok(BodyPolicy::None));
+}
+
+#[test]
+fn only_policies_that_keep_an_exchange_mirror_it() {
+    let to = "mirror: {target: 'http://v2'}";
+    let plan = plan(&[
+        &format!("{{selector: {{}}, {to}}}"),
+        &format!("{{selector: {{}}, filter: 'request.path == \"/cart\"', {to}}}"),
+        &format!("{{selector: {{}}, direction: outbound, {to}}}"),
+        "{selector: {}}",
+    ]);
+    let mirrors = |role, path| {
+        let selected = plan.before_redaction(&exchange(role, 1, &[]), None).unwrap();
+        plan.mirrors(plan.after_redaction(selected, &message(path)).unwrap().policies)
+    };
+    assert_eq!(mirrors(Role::Inbound, "/"), ["p0"]);
+    assert_eq!(mirrors(Role::Inbound, "/cart"), ["p0", "p1"]);
+    assert_eq!(mirrors(Role::Outbound, "/"), ["p0", "p2"]);
 }
 
 #[test]
@@ -69,7 +102,8 @@ fn what_no_filter_lets_through_is_not_kept() {
     let plan = plan(&["{selector: {}, filter: 'request.path == \"/cart\"'}"]);
     let selected = plan.before_redaction(&exchange(Role::Inbound, 1, &[]), None).unwrap();
     assert_eq!(plan.after_redaction(selected, &message("/")), Err(Unkept::Filter));
-    assert_eq!(plan.after_redaction(selected, &message("/cart")), Ok(BodyPolicy::ALL));
+    let kept = plan.after_redaction(selected, &message("/cart")).unwrap();
+    assert_eq!(kept.body, BodyPolicy::ALL);
 }
 
 #[test]
@@ -144,7 +178,7 @@ fn any_policy() -> impl Strategy<Value = String> {
 fn verdict(policies: Vec<Arc<Policy>>, role: Role, port: u16) -> Result<BodyPolicy, Unkept> {
     let plan = Plan::new(policies).unwrap();
     let selected = plan.before_redaction(&exchange(role, port, &[]), Some("app"))?;
-    plan.after_redaction(selected, &message("/cart"))
+    plan.after_redaction(selected, &message("/cart")).map(|kept| kept.body)
 }
 
 proptest! {

@@ -176,6 +176,8 @@ impl<'a> Columns<'a> {
             epoch: self.epoch.get(row),
             sequence: self.sequence.unsigned(row),
             redaction_key: self.redaction_key.string(row),
+            // Of what is on its way to the table.
+            mirrors: Vec::new(),
         }
     }
 

@@ -136,7 +136,7 @@ prop_compose! {
             id, role, time: Some(time), duration: duration.map(|(seconds, nanos)| Duration { seconds, nanos }), timing,
             target, node, namespace, workload, pod, pod_uid, container, labels,
             source: ends.0, destination: ends.1, flow, flow_index, request, response, redactions, wire_bytes,
-            redaction_key, agent, epoch, sequence,
+            redaction_key, mirrors: Vec::new(), agent, epoch, sequence,
         }
     }
 }
