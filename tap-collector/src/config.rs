@@ -8,10 +8,12 @@ use std::{fmt, fs, net::SocketAddr, path::PathBuf, time::Duration};
 use clap::Parser;
 use serde::Deserialize;
 use tap_admin::LogFormat;
+use tap_replay::mirror;
 use url::Url;
 
 use crate::replays::AllowedTarget;
 
+mod mirrors;
 mod values;
 
 use values::{
@@ -72,6 +74,15 @@ pub struct Settings {
     #[arg(long, value_name = "URL")]
     pub allow_replay_target: Vec<String>,
 
+    /// A target that mirrors of TapPolicies may send to, http://HOST[:PORT][/PREFIX]; may be given again. Without
+    /// any, they are refused
+    #[arg(long, value_name = "URL")]
+    pub allow_mirror_target: Vec<String>,
+
+    /// The mirrors that run whatever policies say; only in the file
+    #[arg(skip)]
+    pub mirrors: Vec<mirror::Settings>,
+
     /// In a cluster: name the peers of exchanges, and write the statuses of TapPolicies
     #[arg(long)]
     pub kubernetes: bool,
@@ -103,6 +114,8 @@ struct FileSettings {
     commit: CommitSection,
     queue: QueueSection,
     replay: ReplaySection,
+    mirror: MirrorSection,
+    mirrors: Vec<mirror::Settings>,
     kubernetes: KubernetesSection,
     log: LogSection,
 }
@@ -136,6 +149,12 @@ struct ReplaySection {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+struct MirrorSection {
+    allow_targets: Vec<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 struct KubernetesSection {
     enabled: bool,
     namespace: Option<String>,
@@ -159,6 +178,10 @@ pub struct Config {
     pub commit_bytes: usize,
     pub queue_bytes: usize,
     pub allow_replay_targets: Vec<AllowedTarget>,
+    /// Of the mirrors of TapPolicies.
+    pub allow_mirror_targets: Vec<AllowedTarget>,
+    /// Checked.
+    pub mirrors: Vec<mirror::Settings>,
     /// Absent outside a cluster.
     pub kubernetes: Option<KubernetesConfig>,
     pub log_filter: String,
@@ -195,7 +218,8 @@ impl Settings {
 
     /// These settings, and where one is not set, that of `file`.
     fn over(self, file: FileSettings) -> Self {
-        let FileSettings { listen, admin, store, commit, queue, replay, kubernetes, log } = file;
+        let FileSettings { listen, admin, store, commit, queue, replay, mirror, mirrors, kubernetes, log } =
+            file;
         Self {
             config: self.config,
             listen: self.listen.or(listen),
@@ -209,6 +233,12 @@ impl Settings {
             } else {
                 self.allow_replay_target
             },
+            allow_mirror_target: if self.allow_mirror_target.is_empty() {
+                mirror.allow_targets
+            } else {
+                self.allow_mirror_target
+            },
+            mirrors: if self.mirrors.is_empty() { mirrors } else { self.mirrors },
             kubernetes: self.kubernetes || kubernetes.enabled,
             kubernetes_namespace: self.kubernetes_namespace.or(kubernetes.namespace),
             kubernetes_lease: self.kubernetes_lease.or(kubernetes.lease),
@@ -227,6 +257,8 @@ impl Settings {
             commit_bytes,
             queue_bytes,
             allow_replay_target,
+            allow_mirror_target,
+            mirrors,
             kubernetes,
             kubernetes_namespace,
             kubernetes_lease,
@@ -251,6 +283,11 @@ impl Settings {
         for target in allow_replay_target {
             allow_replay_targets.extend(errors.take("replay.allow_targets", Some(target), "", str::parse));
         }
+        let mut allow_mirror_targets = Vec::new();
+        for target in allow_mirror_target {
+            allow_mirror_targets.extend(errors.take("mirror.allow_targets", Some(target), "", str::parse));
+        }
+        mirrors::check(&mirrors, &mut errors);
         let namespace = kubernetes_namespace.and_then(|namespace| {
             errors.take("kubernetes.namespace", Some(namespace), "", parse_kubernetes_name)
         });
@@ -270,6 +307,8 @@ impl Settings {
                 commit_bytes: commit_bytes?,
                 queue_bytes: queue_bytes?,
                 allow_replay_targets,
+                allow_mirror_targets,
+                mirrors,
                 kubernetes,
                 log_filter: log_filter?,
                 log_format: log_format?,
@@ -293,6 +332,8 @@ impl fmt::Display for Config {
             commit_bytes,
             queue_bytes,
             allow_replay_targets,
+            allow_mirror_targets,
+            mirrors,
             kubernetes,
             log_filter,
             log_format,
@@ -308,8 +349,12 @@ impl fmt::Display for Config {
             f,
             "listen={listen} admin.listen={admin_listen} store={store} \
              commit.interval={commit_interval:?} commit.bytes={commit_bytes} queue.bytes={queue_bytes} \
-             replay.allow_targets=[{targets}] kubernetes.enabled={enabled}",
+             replay.allow_targets=[{targets}] mirror.allow_targets=[{mirror_targets}] mirrors=[{mirrors}] \
+             kubernetes.enabled={enabled}",
             targets = allow_replay_targets.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
+            mirror_targets =
+                allow_mirror_targets.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
+            mirrors = mirrors.iter().map(mirror::Settings::name).collect::<Vec<_>>().join(" "),
             enabled = kubernetes.is_some(),
         )?;
         if let Some(KubernetesConfig { namespace, lease }) = kubernetes {

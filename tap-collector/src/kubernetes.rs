@@ -4,6 +4,9 @@
 //!   takes in.
 //! - [`statuses`]: what became of each TapPolicy, written by one of the replicas, which [`lease`] chooses.
 //!
+//!
+//! Each replica follows the policies for their mirrors, too ([`crate::mirrors`]).
+//!
 //! Everything else goes on without the API server. It is waited for once, at the start, and not for long: until
 //! [`FIRST_LISTING`] the collector is not ready, so that a restart doesn't store exchanges without names.
 
@@ -11,7 +14,7 @@ mod client;
 mod lease;
 pub(crate) mod peers;
 mod statuses;
-mod watch;
+pub(crate) mod watch;
 
 use std::{sync::Arc, time::Duration};
 
@@ -26,7 +29,9 @@ use self::{
     peers::Peers,
     statuses::Statuses,
 };
-use crate::{config::KubernetesConfig, ledgers::Ledgers, metrics::Metrics, store_gate::StoreGate};
+use crate::{
+    config::KubernetesConfig, ledgers::Ledgers, metrics::Metrics, mirrors::Mirrors, store_gate::StoreGate,
+};
 
 /// For the first lists of a large cluster. Agents keep what they capture meanwhile.
 const FIRST_LISTING: Duration = Duration::from_secs(15);
@@ -40,6 +45,7 @@ pub(crate) struct Kubernetes {
     pub(crate) peers: Arc<Peers>,
     pub(crate) ledgers: Arc<Ledgers>,
     pub(crate) gate: Arc<StoreGate>,
+    pub(crate) mirrors: Mirrors,
     pub(crate) metrics: Metrics,
 }
 
@@ -60,6 +66,7 @@ impl Kubernetes {
             };
             tokio::join!(
                 shutdown.run_until_cancelled(self.peers.follow(&client)),
+                shutdown.run_until_cancelled(self.mirrors.follow(&client, &self.metrics)),
                 self.write_statuses(&client, &config, &shutdown),
             );
         };
@@ -80,6 +87,7 @@ impl Kubernetes {
             client.clone(),
             Arc::clone(&self.ledgers),
             Arc::clone(&self.gate),
+            self.mirrors.clone(),
             self.metrics.clone(),
         );
         election.run(shutdown, || statuses.run()).await;

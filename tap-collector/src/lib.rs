@@ -7,6 +7,7 @@
 //! - [`config`]: raw settings, validated once.
 //! - `ingest`: streams of batches, one queue bounded in bytes, one committer, acknowledgements when durable.
 //! - `captures`, `ledgers`, `replays`: the query side.
+//! - `mirrors`: what became durable is sent at other targets, too.
 //! - `kubernetes`: in a cluster, the names of peers and the statuses of TapPolicies.
 //! - `store_gate`: a store that can't be reached is a state, not a crash.
 //! - `metrics`: the list of the collector's metrics. The admin routes are those of `tap_admin`.
@@ -22,6 +23,7 @@ mod ingest;
 mod kubernetes;
 mod ledgers;
 mod metrics;
+mod mirrors;
 mod replays;
 mod server;
 mod status;

@@ -13,7 +13,8 @@ use prometheus_client::registry::Registry;
 use tap_admin::{Admin, LogLevel, Readiness, register_process_metrics};
 use tap_proto::v1::{
     capture_service_server::CaptureServiceServer, ingest_service_server::IngestServiceServer,
-    ledger_service_server::LedgerServiceServer, replay_service_server::ReplayServiceServer,
+    ledger_service_server::LedgerServiceServer, mirror_service_server::MirrorServiceServer,
+    replay_service_server::ReplayServiceServer,
 };
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -39,6 +40,7 @@ use crate::{
     kubernetes::{self, Kubernetes, peers::Peers},
     ledgers::{LedgerQueries, Ledgers},
     metrics::Metrics,
+    mirrors::{MirrorQueries, Mirrors},
     replays::Replays,
     store_gate::StoreGate,
 };
@@ -101,6 +103,10 @@ pub async fn run(
     register_process_metrics(&mut registry);
     let metrics = Metrics::register(&mut registry);
     let readiness = Readiness::default();
+    let background = TaskTracker::new();
+    let mirrors =
+        Mirrors::start(config.mirrors, config.allow_mirror_targets, background.clone(), shutdown.clone());
+    registry.sub_registry_with_prefix("podtap_collector").register_collector(Box::new(mirrors.clone()));
 
     // Before the admin port answers: from here on it is known that the store is not reached yet.
     let gate = Arc::new(StoreGate::new(config.store.clone(), readiness.clone(), metrics.clone()));
@@ -118,9 +124,9 @@ pub async fn run(
         queue: queue_rx,
         interval: config.commit_interval,
         bytes: config.commit_bytes,
+        mirrors: mirrors.clone(),
         metrics: metrics.clone(),
     };
-    let background = TaskTracker::new();
     let streams_ended = CancellationToken::new();
     let committer = tokio::spawn(committer.run(shutdown.clone(), streams_ended.clone()));
     let opener = tokio::spawn({
@@ -139,6 +145,7 @@ pub async fn run(
             peers: Arc::clone(&peers),
             ledgers: Arc::clone(&ledgers),
             gate: Arc::clone(&gate),
+            mirrors: mirrors.clone(),
             metrics: metrics.clone(),
         };
         background.spawn(kubernetes.run(readiness.pending(kubernetes::CONDITION), shutdown.clone()));
@@ -195,6 +202,11 @@ pub async fn run(
         )
         .add_service(
             ReplayServiceServer::new(replays).accept_compressed(Gzip).max_decoding_message_size(MAX_QUERY),
+        )
+        .add_service(
+            MirrorServiceServer::new(MirrorQueries { mirrors, shutdown: shutdown.clone() })
+                .accept_compressed(Gzip)
+                .max_decoding_message_size(MAX_QUERY),
         )
         .add_service(health)
         .add_service(reflection().build_v1().context("reflection v1")?)
@@ -266,6 +278,7 @@ async fn report_health(
         CaptureServiceServer::<Captures>::NAME,
         LedgerServiceServer::<LedgerQueries>::NAME,
         ReplayServiceServer::<Replays>::NAME,
+        MirrorServiceServer::<MirrorQueries>::NAME,
     ];
     loop {
         let status =

@@ -11,6 +11,7 @@
 //! - [`plan`]: what to send where, validated.
 //! - [`selection`]: which exchanges a replay reads.
 //! - `schedule`, `request`, `compare`, `tally`: pure.
+//! - [`mirror`]: exchanges sent at another target as they come in.
 //! - [`endpoint`]: which paths are the same one but for an id.
 //! - [`engine`], `connections`: sockets and time.
 //! - [`chaos`]: faults on purpose.
@@ -25,6 +26,7 @@ pub mod compare;
 mod connections;
 pub mod endpoint;
 pub mod engine;
+pub mod mirror;
 pub mod plan;
 mod request;
 mod schedule;

@@ -19,7 +19,7 @@ pub fn filter_for_replay(filter: &str) -> String {
 
 /// Whether the variable `role` occurs: as an identifier outside string literals and comments that is not a
 /// member of something else.
-fn names_role(filter: &str) -> bool {
+pub(crate) fn names_role(filter: &str) -> bool {
     let mut rest = filter;
     let mut follows_dot = false;
     while let Some(first) = rest.chars().next() {

@@ -123,7 +123,7 @@ fn microseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-fn distribution(histogram: &Histogram<u64>) -> Option<Distribution> {
+pub(crate) fn distribution(histogram: &Histogram<u64>) -> Option<Distribution> {
     (!histogram.is_empty()).then(|| Distribution {
         count: histogram.len(),
         min_us: histogram.min(),

@@ -98,6 +98,16 @@ Examples:
   tapctl replay --target http://127.0.0.1:8080 --allow-method POST --max-requests 100 --fail-on-mismatch"
     )]
     Replay(Replay),
+    /// Show what mirrors send, and what becomes of it.
+    #[command(
+        after_help = "Mirrors are made by TapPolicies (docs/policies.md) and by the collector's settings.
+
+Examples:
+  tapctl mirror
+  tapctl mirror shop/checkout
+  tapctl mirror shop/checkout --watch -o jsonl"
+    )]
+    Mirror(Mirror),
     /// Show what redaction would do to the HTTP in a file, and why: by rule and place.
     #[command(
         after_help = "Reads a HAR, raw HTTP (a request, a response, or one after the other) or JSON. Needs no collector.
@@ -220,6 +230,16 @@ pub struct Replay {
     /// Exit with status 1 where an answer differs from the recorded response.
     #[arg(long)]
     pub fail_on_mismatch: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct Mirror {
+    /// Only this one, with all its counts.
+    #[arg(required_if_eq("watch", "true"))]
+    pub name: Option<String>,
+    /// Again every second, until Ctrl-C or the end of the mirror.
+    #[arg(long, short)]
+    pub watch: bool,
 }
 
 #[derive(Args, Clone, Debug)]

@@ -3,6 +3,7 @@
 mod audit;
 mod get;
 mod ledger;
+mod mirror;
 mod redact;
 mod replay;
 mod search;
@@ -75,6 +76,7 @@ pub async fn run(invocation: Invocation, out: &mut impl Write) -> Result<Verdict
         Command::Tail(arguments) => tail::run(session, arguments).await,
         Command::Ledger(arguments) => ledger::run(session, arguments).await,
         Command::Replay(arguments) => replay::run(session, arguments).await,
+        Command::Mirror(arguments) => mirror::run(session, arguments).await,
         Command::Audit(arguments) => audit::run(session, arguments).await,
         Command::Redact(_) | Command::Completion { .. } => Ok(Verdict::Good),
     }

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use futures::{Stream, stream};
 use tap_proto::v1::{
     SearchRequest, SearchResponse, capture_service_client::CaptureServiceClient,
-    ledger_service_client::LedgerServiceClient,
+    ledger_service_client::LedgerServiceClient, mirror_service_client::MirrorServiceClient,
 };
 use tokio::time::{self, Instant};
 use tonic::{
@@ -57,6 +57,10 @@ impl Collector {
 
     pub(crate) fn ledgers(&self) -> LedgerServiceClient<Channel> {
         LedgerServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    pub(crate) fn mirrors(&self) -> MirrorServiceClient<Channel> {
+        MirrorServiceClient::new(self.channel.clone())
     }
 
     /// A request that must be answered in time.

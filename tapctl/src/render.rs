@@ -4,6 +4,7 @@ pub mod escape;
 pub(crate) mod exchange;
 pub(crate) mod json;
 pub(crate) mod ledger;
+pub(crate) mod mirror;
 pub(crate) mod redactions;
 pub(crate) mod report;
 pub(crate) mod rows;

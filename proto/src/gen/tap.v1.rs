@@ -2654,3 +2654,545 @@ pub mod replay_service_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListMirrorsRequest {}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListMirrorsResponse {
+    /// By name.
+    #[prost(message, repeated, tag = "1")]
+    pub mirrors: ::prost::alloc::vec::Vec<Mirror>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WatchMirrorRequest {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Mirror {
+    /// As the settings call it; of a TapPolicy namespace/name, with its position where the policy has several.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// The TapPolicy, as namespace/name; empty for a mirror of the collector's settings.
+    #[prost(string, tag = "2")]
+    pub policy: ::prost::alloc::string::String,
+    #[prost(enumeration = "mirror::State", tag = "3")]
+    pub state: i32,
+    #[prost(string, tag = "4")]
+    pub error: ::prost::alloc::string::String,
+    #[prost(string, tag = "5")]
+    pub target: ::prost::alloc::string::String,
+    /// Its settings, as in the collector's file (YAML).
+    #[prost(string, tag = "6")]
+    pub settings: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "7")]
+    pub report: ::core::option::Option<MirrorReport>,
+    /// Since when the counts are.
+    #[prost(message, optional, tag = "8")]
+    pub start_time: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// Nested message and enum types in `Mirror`.
+pub mod mirror {
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum State {
+        Unspecified = 0,
+        Running = 1,
+        /// Nothing is sent; `error` says why: settings that make no sense, or a target that is not allowed.
+        Refused = 2,
+    }
+    impl State {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "STATE_UNSPECIFIED",
+                Self::Running => "RUNNING",
+                Self::Refused => "REFUSED",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "STATE_UNSPECIFIED" => Some(Self::Unspecified),
+                "RUNNING" => Some(Self::Running),
+                "REFUSED" => Some(Self::Refused),
+                _ => None,
+            }
+        }
+    }
+}
+/// At every moment:
+/// considered = selected + Σ passed_over
+/// selected   = sent + waiting + Σ not_sent
+/// sent       = answered + in_flight + Σ failed
+/// and where responses are compared:
+/// answered   = matched + differed + not_compared\["response_missing"\]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct MirrorReport {
+    /// Exchanges that it looked at: of a TapPolicy's mirror, those that the policy keeps.
+    #[prost(uint64, tag = "1")]
+    pub considered: u64,
+    /// Not meant for it, by the setting that says so: "role", "method", "host", "path", "filter", "percent".
+    #[prost(btree_map = "string, uint64", tag = "2")]
+    pub passed_over: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        u64,
+    >,
+    #[prost(uint64, tag = "3")]
+    pub selected: u64,
+    /// Meant for it and never sent, by reason: "queue_full", "max_in_flight", "rate", "stale", "stopped", or as a
+    /// replay says it: "incomplete", "body_dropped", "upgrade", "replayed", "unsendable".
+    #[prost(btree_map = "string, uint64", tag = "4")]
+    pub not_sent: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        u64,
+    >,
+    #[prost(uint64, tag = "5")]
+    pub waiting: u64,
+    #[prost(uint64, tag = "6")]
+    pub sent: u64,
+    #[prost(uint64, tag = "7")]
+    pub in_flight: u64,
+    #[prost(uint64, tag = "8")]
+    pub answered: u64,
+    /// No whole answer, by reason, as in ReplayReport.
+    #[prost(btree_map = "string, uint64", tag = "9")]
+    pub failed: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        u64,
+    >,
+    /// Answers by status.
+    #[prost(btree_map = "uint32, uint64", tag = "10")]
+    pub statuses: ::prost::alloc::collections::BTreeMap<u32, u64>,
+    /// Where responses are compared, as in ReplayReport.
+    #[prost(uint64, tag = "11")]
+    pub matched: u64,
+    #[prost(uint64, tag = "12")]
+    pub differed: u64,
+    #[prost(btree_map = "string, uint64", tag = "13")]
+    pub mismatched: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        u64,
+    >,
+    #[prost(btree_map = "string, uint64", tag = "14")]
+    pub not_compared: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        u64,
+    >,
+    /// From a send to the last byte of its answer.
+    #[prost(message, optional, tag = "15")]
+    pub latency: ::core::option::Option<Distribution>,
+    /// From the time of an exchange to its send.
+    #[prost(message, optional, tag = "16")]
+    pub lag: ::core::option::Option<Distribution>,
+    /// Of the last send, in microseconds.
+    #[prost(uint64, tag = "17")]
+    pub last_lag_us: u64,
+    /// Exchanges that were stored and that no mirror of the collector had time to look at; in no sum above.
+    #[prost(uint64, tag = "18")]
+    pub overrun: u64,
+    /// Where responses are compared, what differs, by endpoint and field, as in ReplayReport; only of a mirror that is
+    /// watched.
+    #[prost(message, repeated, tag = "19")]
+    pub endpoints: ::prost::alloc::vec::Vec<EndpointComparison>,
+}
+/// Generated client implementations.
+pub mod mirror_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// Live mirrors: what is captured is sent at another target as it comes in. Mirrors are made by the collector's
+    /// settings and by TapPolicies; this service shows what becomes of them in the collector that is asked.
+    #[derive(Debug, Clone)]
+    pub struct MirrorServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl MirrorServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> MirrorServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> MirrorServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            MirrorServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        pub async fn list_mirrors(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListMirrorsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListMirrorsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/tap.v1.MirrorService/ListMirrors",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("tap.v1.MirrorService", "ListMirrors"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// The mirror now, and once a second after that, until it is taken away.
+        pub async fn watch_mirror(
+            &mut self,
+            request: impl tonic::IntoRequest<super::WatchMirrorRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::Mirror>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/tap.v1.MirrorService/WatchMirror",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("tap.v1.MirrorService", "WatchMirror"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod mirror_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with MirrorServiceServer.
+    #[async_trait]
+    pub trait MirrorService: std::marker::Send + std::marker::Sync + 'static {
+        async fn list_mirrors(
+            &self,
+            request: tonic::Request<super::ListMirrorsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListMirrorsResponse>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the WatchMirror method.
+        type WatchMirrorStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::Mirror, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// The mirror now, and once a second after that, until it is taken away.
+        async fn watch_mirror(
+            &self,
+            request: tonic::Request<super::WatchMirrorRequest>,
+        ) -> std::result::Result<
+            tonic::Response<Self::WatchMirrorStream>,
+            tonic::Status,
+        >;
+    }
+    /// Live mirrors: what is captured is sent at another target as it comes in. Mirrors are made by the collector's
+    /// settings and by TapPolicies; this service shows what becomes of them in the collector that is asked.
+    #[derive(Debug)]
+    pub struct MirrorServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> MirrorServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for MirrorServiceServer<T>
+    where
+        T: MirrorService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/tap.v1.MirrorService/ListMirrors" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListMirrorsSvc<T: MirrorService>(pub Arc<T>);
+                    impl<
+                        T: MirrorService,
+                    > tonic::server::UnaryService<super::ListMirrorsRequest>
+                    for ListMirrorsSvc<T> {
+                        type Response = super::ListMirrorsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListMirrorsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as MirrorService>::list_mirrors(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListMirrorsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/tap.v1.MirrorService/WatchMirror" => {
+                    #[allow(non_camel_case_types)]
+                    struct WatchMirrorSvc<T: MirrorService>(pub Arc<T>);
+                    impl<
+                        T: MirrorService,
+                    > tonic::server::ServerStreamingService<super::WatchMirrorRequest>
+                    for WatchMirrorSvc<T> {
+                        type Response = super::Mirror;
+                        type ResponseStream = T::WatchMirrorStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::WatchMirrorRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as MirrorService>::watch_mirror(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = WatchMirrorSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for MirrorServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "tap.v1.MirrorService";
+    impl<T> tonic::server::NamedService for MirrorServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}

@@ -13,7 +13,7 @@ use super::{
     epoch::Epoch,
     queue::{QueueReceiver, Queued},
 };
-use crate::{backoff::Backoff, metrics::Metrics, store_gate::StoreGate};
+use crate::{backoff::Backoff, metrics::Metrics, mirrors::Mirrors, store_gate::StoreGate};
 
 #[derive(Debug)]
 pub(crate) struct Committer {
@@ -21,6 +21,8 @@ pub(crate) struct Committer {
     pub(crate) queue: QueueReceiver,
     pub(crate) interval: Duration,
     pub(crate) bytes: usize,
+    /// They get what became durable.
+    pub(crate) mirrors: Mirrors,
     pub(crate) metrics: Metrics,
 }
 
@@ -83,7 +85,7 @@ impl Committer {
                     self.metrics.commit("ok");
                     self.metrics.commit_seconds.observe(begin.elapsed().as_secs_f64());
                     self.gate.reached();
-                    commit.committed(&self.metrics);
+                    commit.committed(&self.metrics, &self.mirrors);
                     return;
                 }
                 Err(StoreError::InvalidBatch { agent, sequence, reason }) => {
@@ -130,7 +132,7 @@ impl Commit {
         self.batches.iter().map(|queued| (queued.session.epoch.id.clone(), queued.batch.clone())).collect()
     }
 
-    fn committed(self, metrics: &Metrics) {
+    fn committed(self, metrics: &Metrics, mirrors: &Mirrors) {
         let Self { batches, bytes, marks } = self;
         let exchanges: usize = batches.iter().map(|queued| queued.batch.exchanges.len()).sum();
         metrics.committed_batches.inc_by(batches.len() as u64);
@@ -138,6 +140,10 @@ impl Commit {
         metrics.committed_bytes.inc_by(bytes as u64);
         for (epoch, mark) in marks.into_values() {
             epoch.advance(mark);
+        }
+        // After the acknowledgements: nothing is waited for, and agents come first.
+        for queued in batches {
+            mirrors.feed(queued.batch, queued.bytes);
         }
     }
 

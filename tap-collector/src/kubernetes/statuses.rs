@@ -38,7 +38,12 @@ use self::{
     reports::{FRESH, Heard, PolicyName, Reports},
 };
 use super::watch::{chain, watch};
-use crate::{ledgers::Ledgers, metrics::Metrics, store_gate::StoreGate};
+use crate::{
+    ledgers::Ledgers,
+    metrics::Metrics,
+    mirrors::{Mirrors, Told},
+    store_gate::StoreGate,
+};
 
 const FIELD_MANAGER: &str = "podtap-collector";
 
@@ -67,6 +72,7 @@ pub(super) struct Statuses {
     resource: ApiResource,
     ledgers: Arc<Ledgers>,
     gate: Arc<StoreGate>,
+    mirrors: Mirrors,
     metrics: Metrics,
 }
 
@@ -101,8 +107,14 @@ struct Due {
 }
 
 impl Statuses {
-    pub(super) fn new(client: Client, ledgers: Arc<Ledgers>, gate: Arc<StoreGate>, metrics: Metrics) -> Self {
-        Self { client, resource: ApiResource::erase::<TapPolicy>(&()), ledgers, gate, metrics }
+    pub(super) fn new(
+        client: Client,
+        ledgers: Arc<Ledgers>,
+        gate: Arc<StoreGate>,
+        mirrors: Mirrors,
+        metrics: Metrics,
+    ) -> Self {
+        Self { client, resource: ApiResource::erase::<TapPolicy>(&()), ledgers, gate, mirrors, metrics }
     }
 
     /// Keeps statuses up to date, for as long as it is polled.
@@ -216,7 +228,9 @@ impl Statuses {
             }
             let memory =
                 memories.entry(name.clone()).or_insert_with(|| Memory::new(known, &reports, name, now));
-            let status = memory.status(known, &reports, name, now);
+            let (namespace, policy) = name;
+            let mirrors = self.mirrors.of_policy(namespace, policy);
+            let status = memory.status(known, &reports, name, &mirrors, now);
             let nothing = TapPolicyStatus::default();
             let change = compare(known.status.as_ref().unwrap_or(&nothing), &status);
             match memory.pace.due(change, &status, now) {
@@ -274,6 +288,7 @@ impl Memory {
         known: &Known,
         reports: &Reports,
         name: &PolicyName,
+        mirrors: &[Told],
         now: Instant,
     ) -> TapPolicyStatus {
         let report = reports.get(name);
@@ -286,6 +301,7 @@ impl Memory {
             report,
             agents: reports.agents,
             losses: report.map(|report| &report.mishaps).filter(|_| are_recent),
+            mirrors,
         };
         conditions::status(facts, known.status.as_ref(), Timestamp::now())
     }

@@ -20,12 +20,12 @@ use tracing::{debug, info, warn};
 use crate::metrics::Metrics;
 
 /// What can be watched.
-pub(super) trait Watched: Resource + Clone + DeserializeOwned + Debug + Send + 'static {}
+pub(crate) trait Watched: Resource + Clone + DeserializeOwned + Debug + Send + 'static {}
 
 impl<K: Resource + Clone + DeserializeOwned + Debug + Send + 'static> Watched for K {}
 
 /// Hands every event to `handle`, for ever. `kind` is how log and metrics call it.
-pub(super) async fn watch<K: Watched>(
+pub(crate) async fn watch<K: Watched>(
     api: Api<K>,
     kind: &'static str,
     metrics: &Metrics,

@@ -9,6 +9,7 @@ mod crash;
 mod ingest;
 mod kubernetes;
 mod ledger;
+mod mirror;
 mod process;
 mod queries;
 mod replay;

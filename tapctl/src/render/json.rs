@@ -24,7 +24,7 @@ macro_rules! named {
     };
 }
 
-named!(Exchange, GetLedgerResponse, ReplayReport);
+named!(Exchange, GetLedgerResponse, ListMirrorsResponse, Mirror, ReplayReport);
 #[cfg(test)]
 named!(SearchResponse);
 

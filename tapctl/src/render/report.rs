@@ -24,17 +24,17 @@ pub(crate) fn render(report: &ReplayReport, style: &Style) -> String {
     line("not compared", total(&report.not_compared), parts(&report.not_compared));
     line("sent late", report.late, String::new());
     text.push('\n');
-    text.push_str(&distributions(report, style));
+    text.push_str(&distributions(&[("latency", &report.latency), ("send error", &report.send_error)], style));
     if let Some(elapsed) = &report.elapsed {
         let _ = writeln!(text, "\ntook {}", unit::duration(elapsed));
     }
     text
 }
 
-fn distributions(report: &ReplayReport, style: &Style) -> String {
+pub(super) fn distributions(named: &[(&str, &Option<Distribution>)], style: &Style) -> String {
     let mut table = style.table();
     table.set_header(["", "MIN", "P50", "P90", "P99", "P99.9", "MAX"]);
-    for (name, distribution) in [("latency", &report.latency), ("send error", &report.send_error)] {
+    for (name, distribution) in named {
         let mut row = vec![Cell::new(name)];
         row.extend(distribution.iter().flat_map(|distribution| {
             let Distribution { count: _, min_us, p50_us, p90_us, p99_us, p999_us, max_us } = distribution;
@@ -46,11 +46,11 @@ fn distributions(report: &ReplayReport, style: &Style) -> String {
     lines(&table)
 }
 
-fn parts(counts: &BTreeMap<String, u64>) -> String {
+pub(super) fn parts(counts: &BTreeMap<String, u64>) -> String {
     named(counts.iter().map(|(word, count)| (escape::text(word), *count)))
 }
 
-fn statuses(counts: &BTreeMap<u32, u64>) -> String {
+pub(super) fn statuses(counts: &BTreeMap<u32, u64>) -> String {
     named(counts.iter().map(|(status, count)| (status.to_string(), *count)))
 }
 

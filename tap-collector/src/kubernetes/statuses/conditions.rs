@@ -4,7 +4,10 @@
 //! |---|---|---|
 //! | `Accepted` | `Valid` | that of the first problem: `InvalidFilter`, … |
 //! | `Capturing` | `AllPods`, `SomePods` | `NotAccepted`, `NoAgents`, `NoPodsMatch`, `NotTapped`, or the agents' own |
+//! | `Mirroring` | `AsExpected` | `NotAccepted`, `TargetNotAllowed`, `InvalidMirror`, `TooManyMirrors`, `TargetFails`, `Dropping` |
 //! | `Degraded` | `Losses`, or the agents' own: `CollectorNotAllowed`, … | `AsExpected` |
+//!
+//! `Mirroring` is there only where the policy has mirrors, and is what the replica sees that writes it.
 //!
 //! A status without news is equal to the one before, times of transition included.
 
@@ -17,6 +20,7 @@ use k8s_openapi::{
 use tap_policy::{Problem, TapPolicyStatus};
 
 use super::reports::{Mishaps, Of, Report, Trouble};
+use crate::mirrors::{Refusal, Told};
 
 /// In the API a message can have 32 KiB; `kubectl describe` and statuses should stay readable.
 const MAX_MESSAGE: usize = 1024;
@@ -37,6 +41,8 @@ pub(super) struct Facts<'a> {
     pub(super) agents: usize,
     /// What was lost by mishap lately, if anything.
     pub(super) losses: Option<&'a Mishaps>,
+    /// Of the policy's mirrors.
+    pub(super) mirrors: &'a [Told],
 }
 
 /// What a condition says, without its time.
@@ -52,9 +58,9 @@ pub(super) fn status(facts: Facts<'_>, before: Option<&TapPolicyStatus>, now: Ti
     let nothing = Of::default();
     let of = facts.report.and_then(|report| report.of(facts.uid)).unwrap_or(&nothing);
     let verdicts = [accepted(facts.problems), capturing(&facts, of), degraded(&facts, of)];
+    let verdicts = verdicts.into_iter().chain(mirroring(&facts));
     let known = before.map(|status| status.conditions.as_slice()).unwrap_or_default();
-    let conditions =
-        verdicts.into_iter().map(|verdict| verdict.into_condition(facts.generation, known, now)).collect();
+    let conditions = verdicts.map(|verdict| verdict.into_condition(facts.generation, known, now)).collect();
     TapPolicyStatus {
         observed_generation: facts.generation,
         matched_pods: count(of.matched_pods),
@@ -120,6 +126,32 @@ fn degraded(facts: &Facts<'_>, of: &Of) -> Verdict {
         return yes("Losses", &message);
     }
     verdict("Degraded", false, "AsExpected", "nothing was lost by mishap")
+}
+
+/// The worst that there is to say of the mirrors. Without counts, which would be news at every look.
+fn mirroring(facts: &Facts<'_>) -> Option<Verdict> {
+    let no = |reason: &str, message: String| verdict("Mirroring", false, reason, &message);
+    if facts.mirrors.is_empty() {
+        return None;
+    }
+    let refused = facts.mirrors.iter().find_map(|Told { target, state }| {
+        let Refusal { reason, message } = state.as_ref().err()?;
+        Some(no(reason, format!("{target}: {message}")))
+    });
+    let running = || facts.mirrors.iter().filter_map(|told| Some((&told.target, told.state.as_ref().ok()?)));
+    let failing = || {
+        let (target, recent) = running().find(|(_, recent)| recent.failed > recent.answered)?;
+        let cause = recent.failure.unwrap_or_default();
+        Some(no("TargetFails", format!("{target}: most requests of the last minute failed, with {cause}")))
+    };
+    let dropping = || {
+        let (target, _) = running().find(|(_, recent)| recent.dropped > 0)?;
+        let message =
+            format!("{target}: within the last minute not everything was sent; tapctl mirror says why");
+        Some(no("Dropping", message))
+    };
+    let well = || verdict("Mirroring", true, "AsExpected", "what the policy keeps is mirrored");
+    Some(refused.or_else(failing).or_else(dropping).unwrap_or_else(well))
 }
 
 fn verdict(kind: &'static str, holds: bool, reason: &str, message: &str) -> Verdict {

@@ -37,9 +37,13 @@ impl Cluster {
 
     /// A collector that uses the cluster.
     pub(super) fn collector(&self, store: &std::path::Path) -> Process {
+        self.collector_with(store, &[])
+    }
+
+    pub(super) fn collector_with(&self, store: &std::path::Path, arguments: &[&str]) -> Process {
         Process::start_with(store, |command| {
             command.env("KUBECONFIG", self.server.kubeconfig());
-            command.args(["--kubernetes", "--kubernetes-namespace", NAMESPACE]);
+            command.args(["--kubernetes", "--kubernetes-namespace", NAMESPACE]).args(arguments);
         })
     }
 

@@ -33,7 +33,15 @@ fn reports(matched_pods: u32, active_taps: u32, problems: &[PolicyProblem]) -> R
 
 fn facts<'a>(reports: &'a Reports, problems: &'a [Problem]) -> Facts<'a> {
     let report = reports.get(&("shop".to_owned(), "cart".to_owned()));
-    Facts { uid: "u1", generation: Some(3), problems, report, agents: reports.agents, losses: None }
+    Facts {
+        uid: "u1",
+        generation: Some(3),
+        problems,
+        report,
+        agents: reports.agents,
+        losses: None,
+        mirrors: &[],
+    }
 }
 
 /// Status, reason and message of a condition.
