@@ -131,6 +131,10 @@ impl Policy {
         }
     }
 
+    pub(crate) fn goes_by_names(&self) -> bool {
+        self.by_name
+    }
+
     /// Whether a verdict depends on more than kind and name.
     pub(crate) fn looks_at_places(&self) -> bool {
         self.whole.iter().any(Rule::looks_at_place)

@@ -55,6 +55,11 @@ impl<'r> Session<'r> {
         self.key
     }
 
+    /// Whether anything is replaced for what it is called, and not for what it is.
+    pub(crate) fn goes_by_names(&self) -> bool {
+        self.policies.iter().any(Policy::goes_by_names)
+    }
+
     /// What becomes of the value that stands there: the strictest of what the policies say.
     pub(crate) fn verdict(&self, site: &Site<'_>) -> Verdict<'r> {
         let verdicts = self.policies.iter().map(|policy| policy.verdict(site, self.message, self.active));

@@ -207,7 +207,11 @@ fn disposition(
     let below = below.known("filename");
     let site = Site::new(Kind::Field, name, below);
     let file = match file {
-        Some(file) if !file.is_empty() && session.verdict(&site) != Verdict::Keep => file,
+        Some(file)
+            if !file.is_empty() && session.goes_by_names() && session.verdict(&site) != Verdict::Keep =>
+        {
+            file
+        }
         _ => return other_field(value, at, splice, session, trail),
     };
     let file = String::from_utf8_lossy(file);
