@@ -1,7 +1,9 @@
 //! One module per command: asks the collector, prints the answer.
 
 mod audit;
+mod diff;
 mod get;
+mod judgement;
 mod ledger;
 mod mirror;
 mod redact;
@@ -64,9 +66,13 @@ pub async fn run(invocation: Invocation, out: &mut impl Write) -> Result<Verdict
     if let Command::Redact(arguments) = command {
         return redact::run(arguments, output, &style, out);
     }
+    // Needs one only without a file.
+    if let Command::Diff(arguments) = command {
+        return diff::run(arguments, (&collector, timeout), output, &style, out).await;
+    }
     if let Command::Replay(arguments) = &command {
         // Wrong settings are told before anything is connected.
-        replay::plan(arguments)?;
+        replay::plan(arguments, &judgement::Judgement::read(&arguments.judging)?)?;
     }
     let collector = Collector::connect(&collector, timeout).await?;
     let session = Session { collector, output, style, out };
@@ -78,6 +84,6 @@ pub async fn run(invocation: Invocation, out: &mut impl Write) -> Result<Verdict
         Command::Replay(arguments) => replay::run(session, arguments).await,
         Command::Mirror(arguments) => mirror::run(session, arguments).await,
         Command::Audit(arguments) => audit::run(session, arguments).await,
-        Command::Redact(_) | Command::Completion { .. } => Ok(Verdict::Good),
+        Command::Redact(_) | Command::Diff(_) | Command::Completion { .. } => Ok(Verdict::Good),
     }
 }
