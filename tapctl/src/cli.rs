@@ -1,6 +1,6 @@
 //! The arguments, and what they mean.
 
-mod judging;
+pub mod mock;
 
 use std::{
     ffi::OsString,
@@ -14,7 +14,6 @@ use clap_complete::Shell;
 use jiff::{Timestamp, civil, tz::TimeZone};
 
 use crate::render::Style;
-pub use judging::{Diff, Judging, ReportFile, ReportFormat};
 
 /// Search, follow and replay the HTTP exchanges that Podtap captured.
 #[derive(Clone, Debug, Parser)]
@@ -93,8 +92,7 @@ pub enum Command {
     #[command(
         after_help = "Only GET, HEAD and OPTIONS are sent unless other methods are allowed by name, and only what
 servers received, unless the filter names `role`. Responses are compared with the recorded ones by status, content
-type and body, as docs/comparison.md says. Requests carry `Podtap-Replay: <id>`. Exit status 1: a request got no
-answer; with --fail-if, where a condition holds.
+type and body. Requests carry `Podtap-Replay: <id>`. Exit status 1: a request got no answer.
 
 Examples:
   tapctl replay --target http://127.0.0.1:8080 --since 5m
@@ -112,18 +110,20 @@ Examples:
   tapctl mirror shop/checkout --watch -o jsonl"
     )]
     Mirror(Mirror),
-    /// Send captured requests to two versions of a server, and tell where their answers differ.
+    /// Answer like a recorded server: a dependency, from its recorded responses.
     #[command(
-        after_help = "Each request goes to all servers at the same moment. What the primary and the secondary, which are of the
-same version, differ in is noise; docs/comparison.md says what is compared. Only GET, HEAD and OPTIONS are sent
-unless other methods are allowed by name. Exit status 1: the candidate differs in something that is not noise, or
-a request got no answer; with --fail-if, where a condition holds.
+        after_help = "Answers what was recorded for the same method, host, path, query and body; docs/mocks.md says what is the same.
+An answer's Podtap-Mock header says where it comes from. Where nothing was recorded, the answer names the nearest recorded
+request and what differs. Ends at Ctrl-C, after --for, or with COMMAND. Exit status 1: COMMAND failed, or a miss with
+--fail-on-miss.
 
 Examples:
-  tapctl diff --since 1h --primary http://v1:8080 --secondary http://v1b:8080 --candidate http://v2:8080
-  tapctl diff --file captures.jsonl --primary http://v1 --candidate http://v2 --report html=diff.html --report junit=diff.xml"
+  tapctl mock 'role == \"outbound\" && destination.host == \"payments.example\"' --since 24h --listen :9090
+  tapctl mock --file payments.jsonl --fail-on-miss -- pytest
+  tapctl mock --file all.jsonl --listen :9091=payments.example --listen :9092=stock.example --chaos chaos.yaml
+  tapctl mock --file payments.jsonl --passthrough http://payments.staging:8080 --record new.jsonl"
     )]
-    Diff(Diff),
+    Mock(Box<mock::Mock>),
     /// Show what redaction would do to the HTTP in a file, and why: by rule and place.
     #[command(
         after_help = "Reads a HAR, raw HTTP (a request, a response, or one after the other) or JSON. Needs no collector.
@@ -157,6 +157,9 @@ pub struct Selection {
     /// A CEL condition; all exchanges without one.
     #[arg(default_value = "", hide_default_value = true)]
     pub filter: String,
+    /// The condition, by name.
+    #[arg(long = "filter", value_name = "FILTER", conflicts_with = "filter")]
+    pub named_filter: Option<String>,
     /// Only of this Kubernetes namespace: short for `namespace == "…"`.
     #[arg(long, short)]
     pub namespace: Option<String>,
@@ -246,12 +249,6 @@ pub struct Replay {
     /// Exit with status 1 where an answer differs from the recorded response.
     #[arg(long)]
     pub fail_on_mismatch: bool,
-    /// Take as noise what the answers of this replay's report differed in, of a server that was not changed: a file that
-    /// `--report json=FILE` wrote.
-    #[arg(long, value_name = "FILE")]
-    pub noise_from: Option<PathBuf>,
-    #[command(flatten)]
-    pub judging: Judging,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -348,7 +345,8 @@ impl Program {
 impl Selection {
     /// The condition that is sent: the filter stays first, so that its errors are where the user wrote them.
     pub fn condition(&self) -> String {
-        let Self { filter, namespace } = self;
+        let Self { filter, named_filter, namespace } = self;
+        let filter = named_filter.as_ref().unwrap_or(filter);
         match namespace {
             None => filter.clone(),
             Some(namespace) => {
@@ -463,7 +461,12 @@ mod tests {
     #[test]
     fn the_namespace_is_a_condition_after_the_filter() {
         let condition = |filter: &str, namespace: Option<&str>| {
-            Selection { filter: filter.into(), namespace: namespace.map(Into::into) }.condition()
+            let selection = Selection {
+                filter: filter.into(),
+                namespace: namespace.map(Into::into),
+                ..Selection::default()
+            };
+            selection.condition()
         };
         assert_eq!(condition("a || b", None), "a || b");
         assert_eq!(condition("", Some("shop")), r#"namespace == "shop""#);

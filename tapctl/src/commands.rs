@@ -1,11 +1,10 @@
 //! One module per command: asks the collector, prints the answer.
 
 mod audit;
-mod diff;
 mod get;
-mod judgement;
 mod ledger;
 mod mirror;
+mod mock;
 mod redact;
 mod replay;
 mod search;
@@ -66,13 +65,14 @@ pub async fn run(invocation: Invocation, out: &mut impl Write) -> Result<Verdict
     if let Command::Redact(arguments) = command {
         return redact::run(arguments, output, &style, out);
     }
-    // Needs one only without a file.
-    if let Command::Diff(arguments) = command {
-        return diff::run(arguments, (&collector, timeout), output, &style, out).await;
+    // Needs one only where it has no file.
+    if let Command::Mock(arguments) = command {
+        let source = mock::Source { collector: &collector, timeout };
+        return mock::run(source, *arguments, output, &style, out).await;
     }
     if let Command::Replay(arguments) = &command {
         // Wrong settings are told before anything is connected.
-        replay::plan(arguments, &judgement::Judgement::read(&arguments.judging)?)?;
+        replay::plan(arguments)?;
     }
     let collector = Collector::connect(&collector, timeout).await?;
     let session = Session { collector, output, style, out };
@@ -84,6 +84,6 @@ pub async fn run(invocation: Invocation, out: &mut impl Write) -> Result<Verdict
         Command::Replay(arguments) => replay::run(session, arguments).await,
         Command::Mirror(arguments) => mirror::run(session, arguments).await,
         Command::Audit(arguments) => audit::run(session, arguments).await,
-        Command::Redact(_) | Command::Diff(_) | Command::Completion { .. } => Ok(Verdict::Good),
+        Command::Redact(_) | Command::Mock(_) | Command::Completion { .. } => Ok(Verdict::Good),
     }
 }
