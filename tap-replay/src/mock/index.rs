@@ -25,9 +25,6 @@ use super::{
     settings::{Limits, Matching},
 };
 
-/// What a variant takes beside its request's body, roughly.
-const VARIANT_BYTES: usize = 1_024;
-
 /// What is answered from.
 #[derive(Debug)]
 pub struct Index {
@@ -112,8 +109,8 @@ impl Index {
         if let Some(body) = &shared {
             bytes -= body.len();
         }
-        // A variant that is there already takes less than this; that its bytes count anyway keeps it simple.
-        bytes += VARIANT_BYTES + 2 * request_bytes;
+        // A request that is there already takes less than this; that its bytes count anyway keeps it simple.
+        bytes += recorded.bytes(request_bytes);
         let is_full = self.recordings.len() >= self.limits.exchanges
             || self.loaded.bytes.saturating_add(bytes as u64) > self.limits.bytes as u64;
         if is_full {

@@ -70,6 +70,8 @@ impl Problem {
 impl Recording {
     pub(super) fn of(mut exchange: Exchange) -> Self {
         let method = exchange.request.take().map(|request| request.method).unwrap_or_default();
+        // What they say of the request was taken from them; nothing reads the rest.
+        exchange.redactions = Vec::new();
         let mut recording = Self {
             status: StatusCode::OK,
             headers: HeaderMap::new(),
@@ -126,8 +128,16 @@ impl Recording {
     /// Memory that it takes, roughly.
     pub(super) fn bytes(&self) -> usize {
         let fields = self.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 64);
-        // Once as they are served, once as conditions read them.
-        OVERHEAD_BYTES + self.body.len() + 2 * fields.sum::<usize>()
+        let labels = self.exchange.labels.iter().map(|(name, value)| name.len() + value.len() + 64);
+        let trailers = self.exchange.response.iter().flat_map(|response| &response.trailers);
+        let trailers =
+            trailers.map(|header| header.name.len() + header.value.len() + header.raw_value.len() + 96);
+        // Headers once as they are served, once as conditions read them.
+        OVERHEAD_BYTES
+            + self.body.len()
+            + 2 * fields.sum::<usize>()
+            + labels.sum::<usize>()
+            + trailers.sum::<usize>()
     }
 }
 

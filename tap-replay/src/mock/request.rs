@@ -15,6 +15,12 @@ const TARGET_PLACE: &str = "request.target.";
 const BODY_PLACE: &str = "request.body";
 /// What a record says that ran out of entries: anything may have been redacted.
 const ANYWHERE: &str = "*";
+/// An agent records 65 entries. Of a file with more, anything may have been redacted, too.
+const MAX_REDACTIONS: usize = 128;
+/// What a recorded request takes beside its texts, roughly.
+const OVERHEAD_BYTES: usize = 1_024;
+/// The values of JSON take several times its text.
+const VALUES_PER_BYTE: usize = 4;
 
 /// What both kinds have.
 #[derive(Clone, Debug)]
@@ -65,14 +71,16 @@ impl Recorded {
         if request.method.is_empty() || request.path.is_empty() {
             return None;
         }
-        let places: Vec<&str> =
-            exchange.redactions.iter().map(|redaction| redaction.place.as_str()).collect();
-        let anywhere = places.contains(&ANYWHERE);
+        let redactions = exchange.redactions.iter().take(MAX_REDACTIONS);
+        let places: Vec<&str> = redactions.map(|redaction| redaction.place.as_str()).collect();
+        let anywhere = exchange.redactions.len() > MAX_REDACTIONS || places.contains(&ANYWHERE);
         let redacted_query = places
             .iter()
             .filter(|place| **place != PATH_PLACE)
             .filter_map(|place| place.strip_prefix(TARGET_PLACE))
-            .map(|name| name.split('.').next().unwrap_or_default().to_owned())
+            .map(|name| name.split('.').next().unwrap_or_default())
+            .chain(anywhere.then_some(ANYWHERE))
+            .map(str::to_owned)
             .collect();
 
         let headers = matching.headers.iter().map(|name| {
@@ -112,6 +120,14 @@ impl Recorded {
             body,
         };
         Some(Self { target, redacted_query, headers, mask })
+    }
+
+    /// Memory that it takes, roughly: the text of the target, decoded and as keys, and the body as values.
+    pub(super) fn bytes(&self, body: usize) -> usize {
+        let Self { target, redacted_query, headers: _, mask: _ } = self;
+        let query: usize = target.query.iter().map(|(name, value)| name.len() + value.len() + 64).sum();
+        let redacted: usize = redacted_query.iter().map(|name| name.len() + 32).sum();
+        OVERHEAD_BYTES + 4 * target.path.len() + query + redacted + VALUES_PER_BYTE * body
     }
 
     /// Equal where one request is as good as the other in every comparison, except for the path and the method.
