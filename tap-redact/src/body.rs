@@ -136,10 +136,10 @@ fn of_type<'c>(
     }
     let content = valid_text(content, truncated)?;
     match media {
-        Media::Json => json::redact(content, truncated, session, trail, nesting),
+        Media::Json => json::redact(content, truncated, session, trail, None, nesting),
         Media::PerhapsJson => {
             let outer = std::mem::take(&mut session.record);
-            let redacted = json::redact(content, truncated, session, trail, nesting);
+            let redacted = json::redact(content, truncated, session, trail, None, nesting);
             let inner = std::mem::replace(&mut session.record, outer);
             match redacted {
                 Ok(redacted) => {

@@ -4,8 +4,8 @@
 //! more than a pattern; where digits alone are ambiguous it also wants a [context](context) word, in the field's
 //! name or just before the value. `docs/detectors.md` describes each, `vectors/` has what each finds and leaves.
 //!
-//! A text is looked at in one pass that only sorts its bytes into classes; most texts end there. What is left
-//! goes through an automaton for literal beginnings (`AKIA`, `eyJ`, …) and a walk over its words. Each word is tried
+//! A text is looked at in one pass that only sorts its bytes into classes; most texts end there, and most others at the
+//! [prefilter]. What is left goes through an automaton for literal beginnings (`AKIA`, `eyJ`, …) and a walk over its words. Each word is tried
 //! against a bounded number of grammars of bounded length, so that time is linear in the text, whatever it is;
 //! nothing is allocated before something is found.
 
@@ -23,6 +23,7 @@ mod jwt;
 mod literals;
 mod national_id;
 mod phone;
+mod prefilter;
 mod private_key;
 mod secret;
 mod text;
@@ -38,10 +39,10 @@ pub(crate) use iban::{is_iban, is_token as is_iban_token};
 pub(crate) use ip::{MAC_TOKEN, MacStyle, mac_style};
 pub(crate) use jwt::is_jwt;
 pub(crate) use national_id::{has_form as has_national_form, is_valid as is_national_id};
-pub(crate) use phone::{country_code_length, is_north_american};
-use text::Classes;
+pub(crate) use phone::{MIN_DIGITS as MIN_PHONE_DIGITS, country_code_length, is_north_american};
 pub(crate) use text::Text;
 
+use crate::signs::{self, Signs};
 use context::Context;
 use literals::Literals;
 
@@ -77,7 +78,7 @@ impl Detectors {
         self.find_in(Survey::UNKNOWN, text, field, each);
     }
 
-    /// As [`Self::find`], of a text that stands, as it reads, in what was surveyed.
+    /// As [`Self::find`], of a text of which something is known.
     pub(crate) fn find_in(
         &self,
         survey: Survey,
@@ -85,50 +86,65 @@ impl Detectors {
         field: Option<FieldName<'_>>,
         each: &mut dyn FnMut(Finding),
     ) {
-        let classes = Classes::of(text.as_bytes());
-        if !classes.may_hold_something(text.len()) {
-            return;
-        }
-        let text = Text::new(text, Context::new(field));
+        let signs = Signs::of(text.as_bytes());
+        let context = Context::new(field);
+        let words = prefilter::may_hold_words(text.as_bytes(), signs, || context.announces());
+        let text = Text::new(text, context);
         let mut found = Found { enabled: self.enabled, findings: Vec::new() };
         if survey.literals && text.len() >= MIN_LITERAL_TEXT {
             self.literals.find(&text, &mut found);
         }
-        if classes.at() {
+        if signs.has(signs::AT) {
             email::find(&text, &mut found);
         }
-        if classes.words(text.len()) {
+        if words {
             words::find(&text, &mut found);
         }
         found.report(each);
     }
 
-    /// Looks at a whole body once, for what need not be looked for in each of its texts.
-    pub(crate) fn survey(&self, bytes: &[u8]) -> Survey {
-        Survey { literals: self.literals.any(bytes) }
+    /// Whether a text may hold a secret by how it begins.
+    pub(crate) fn has_literal(&self, text: &[u8]) -> bool {
+        text.len() >= MIN_LITERAL_TEXT && self.literals.next(text, 0).is_some()
     }
 
-    /// Whether anything may be found in a text that stands, as it reads, in what was surveyed. One pass.
-    pub(crate) fn may_find(survey: Survey, text: &str) -> bool {
-        let classes = Classes::of(text.as_bytes());
-        (survey.literals && text.len() >= MIN_LITERAL_TEXT) || classes.at() || classes.words(text.len())
+    /// Where in a body, from there on, the next text is that is a secret by how it begins, perhaps.
+    pub(crate) fn next_literal(&self, body: &[u8], from: usize) -> Option<usize> {
+        self.literals.next(body, from)
     }
 
-    /// Whether no detector can find anything in these bytes. One pass, no allocation; they may be a whole body, as
-    /// long as what it spells in another way (escapes, base64) is looked at on its own.
+    /// Whether anything may be found in a text that has these signs and no literal beginning in it. `is_announced`:
+    /// what [`is_announced`] says of its field.
+    pub(crate) fn may_find(text: &[u8], signs: Signs, is_announced: impl Fn() -> bool) -> bool {
+        signs.has(signs::AT) || prefilter::may_hold_words(text, signs, is_announced)
+    }
+
+    /// Whether no detector can find anything in these bytes, whatever the field is called. No allocation.
     pub(crate) fn is_clean(&self, bytes: &[u8]) -> bool {
-        let classes = Classes::of(bytes);
-        let clean_words =
-            !classes.may_hold_something(bytes.len()) || (!classes.at() && !classes.words(bytes.len()));
-        clean_words && (bytes.len() < MIN_LITERAL_TEXT || !self.literals.any(bytes))
+        !Self::may_find(bytes, Signs::of(bytes), || true) && !self.has_literal(bytes)
     }
 }
 
-/// What is known of all texts of a body.
+/// Whether the name of a field says what a value in it may be, which by itself could be anything.
+pub(crate) fn is_announced(field: &[u8]) -> bool {
+    Context::new(Some(FieldName(field))).announces()
+}
+
+/// Whether a text is a date, with a time or without: it is something only in a field whose name says so.
+pub(crate) fn is_time(text: &[u8]) -> bool {
+    prefilter::is_time(text)
+}
+
+/// Whether anything may be found in the literal of a JSON number. `is_announced`: what [`is_announced`] says of its field.
+pub(crate) fn may_be_number(literal: &[u8], is_announced: impl Fn() -> bool) -> bool {
+    prefilter::may_be_number(literal, is_announced)
+}
+
+/// What is known of a text before it is looked at.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Survey {
     /// Something that announces a secret by its beginning may be there.
-    literals: bool,
+    pub(crate) literals: bool,
 }
 
 impl Survey {

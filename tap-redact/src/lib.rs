@@ -26,6 +26,7 @@ mod redactor;
 mod scan;
 mod session;
 mod settings;
+mod signs;
 mod splice;
 mod token;
 mod trail;

@@ -5,6 +5,7 @@
 
 use std::{collections::HashMap, sync::LazyLock};
 
+use aho_corasick::{AhoCorasick, AhoCorasickKind};
 use foldhash::fast::FixedState;
 
 use crate::Detector;
@@ -69,12 +70,22 @@ impl Names {
                 detector: *detector,
             });
         }
+        if !PARTS.as_ref().is_none_or(|parts| parts.is_match(name)) {
+            return None;
+        }
         let ending = ENDINGS.iter().find(|(_, ending)| name.ends_with(ending.as_bytes()));
         let is_in = |stem: &str| name.windows(stem.len()).any(|window| window == stem.as_bytes());
         let part = ending.or_else(|| STEMS.iter().find(|(_, stem)| is_in(stem)));
         part.map(|(detector, rule)| Named { rule, detector: *detector })
     }
 }
+
+/// All stems and endings at once: most names have none.
+static PARTS: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| {
+    let parts = ENDINGS.iter().chain(STEMS).map(|(_, part)| part);
+    // They are constants, far below the automaton's limits; without it, each is looked for.
+    AhoCorasick::builder().kind(Some(AhoCorasickKind::DFA)).prefilter(false).build(parts).ok()
+});
 
 /// What a field under this rule holds, as far as the standard names say.
 pub(crate) fn holds(rule: &str) -> Option<Detector> {

@@ -18,7 +18,7 @@ use claims::Claim;
 pub(crate) const MASK: &str = "***";
 
 /// Texts shorter than this, in bytes, hold nothing that a detector could find.
-const MIN_TEXT_BYTES: usize = 4;
+pub(crate) const MIN_TEXT_BYTES: usize = 4;
 
 /// One message under redaction.
 pub(crate) struct Session<'r> {
@@ -96,9 +96,14 @@ impl<'r> Session<'r> {
         self.strictest(|policy| policy.opaque) == OpaqueBodies::Drop
     }
 
-    /// What is known of all texts of a body after one look at it; `None` where rules ask for a look at each.
-    pub(crate) fn survey(&self, body: &[u8]) -> Option<Survey> {
-        (!self.has_part_rules()).then(|| self.detectors.survey(body))
+    /// Whether a text may hold a secret by how it begins.
+    pub(crate) fn has_literal(&self, text: &[u8]) -> bool {
+        self.detectors.has_literal(text)
+    }
+
+    /// Where in a body, from there on, the next text is that is a secret by how it begins, perhaps.
+    pub(crate) fn next_literal(&self, body: &[u8], from: usize) -> Option<usize> {
+        self.detectors.next_literal(body, from)
     }
 
     /// Decides on a value and does it. `nesting` is how many levels of content within it are looked at.
@@ -177,7 +182,7 @@ impl<'r> Session<'r> {
         self.parts_in(Survey::UNKNOWN, site, text)
     }
 
-    /// As [`Self::parts`], of a text that stands, as it reads, in what was surveyed.
+    /// As [`Self::parts`], of a text of which something is known.
     pub(crate) fn parts_in(&mut self, survey: Survey, site: &Site<'_>, text: &str) -> Option<String> {
         let claims = self.claims(survey, site, text);
         if claims.is_empty() {

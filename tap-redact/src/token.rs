@@ -132,6 +132,7 @@ pub(crate) fn number(key: &Key, literal: &[u8]) -> String {
 pub(crate) fn render_number(key: &Key, detector: Detector, literal: &[u8]) -> String {
     match (detector, std::str::from_utf8(literal)) {
         (Detector::Geo, Ok(literal)) if literal.contains('.') => coordinates::token(key, literal),
+        (Detector::Phone, _) => digits::phone_number(key, literal),
         _ => digits::number(key, literal),
     }
 }

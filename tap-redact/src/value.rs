@@ -16,6 +16,7 @@ use crate::{
     policy::{RuleName, Site},
     session::Session,
     settings::Action,
+    signs::{self, BASE64, BRACKET, COLON, ENCODED, SLASH, Signs},
     splice::Splice,
     token,
     url::{self, Hosts},
@@ -74,11 +75,18 @@ pub(crate) fn within(session: &mut Session<'_>, site: &Site<'_>, text: &str, nes
 }
 
 /// Whether a text holds nothing beneath its surface, for sure. One pass; most texts are.
-pub(crate) fn is_flat(text: &str) -> bool {
-    let bytes = text.as_bytes();
-    if matches!(text.trim_ascii_start().as_bytes().first(), Some(b'{' | b'[' | b'<')) || bytes.ends_with(b"}")
+pub(crate) fn is_flat(bytes: &[u8], signs: Signs) -> bool {
+    if signs.has(ENCODED) {
+        return false;
+    }
+    if signs.has(BRACKET)
+        && (matches!(bytes.trim_ascii_start().first(), Some(b'{' | b'[' | b'<')) || bytes.ends_with(b"}"))
     {
         return false;
+    }
+    let may_be_url = signs.has(SLASH) && signs.has(COLON);
+    if !may_be_url && signs::find_row(bytes, BASE64, MIN_BASE64_BYTES).is_none() {
+        return true;
     }
     let mut start = 0;
     while start < bytes.len() {
@@ -115,7 +123,7 @@ fn may_be_encoded(run: &[u8], signs: u8) -> bool {
         return false;
     }
     if signs & OTHER != 0 {
-        return signs & SLASH != 0 && url::find(run, b"://").is_some();
+        return signs & RUN_SLASH != 0 && url::find(run, b"://").is_some();
     }
     run.len() >= BINARY_BYTES || encoded::may_be_text(run)
 }
@@ -127,7 +135,7 @@ fn structure(session: &mut Session<'_>, site: &Site<'_>, text: &str, nesting: u8
     }
     // What is recorded of a document that turns out to be none does not count.
     let record = std::mem::take(&mut session.record);
-    let redacted = json::redact(text, false, session, &site.trail, nesting - 1);
+    let redacted = json::redact(text, false, session, &site.trail, site.json, nesting - 1);
     let inner = std::mem::replace(&mut session.record, record);
     match redacted {
         Ok(redacted) => {
@@ -171,7 +179,7 @@ fn runs(session: &mut Session<'_>, site: &Site<'_>, text: &str, nesting: u8) -> 
 /// One run.
 fn run(session: &mut Session<'_>, site: &Site<'_>, run: &str, signs: u8, nesting: u8) -> Option<String> {
     let bytes = run.as_bytes();
-    let is_url = signs & SLASH != 0
+    let is_url = signs & RUN_SLASH != 0
         && (url::find(bytes, b"://").is_some() || (bytes[0] == b'/' && signs & (EQUALS | PERCENT) != 0));
     if is_url {
         return match url::redact(bytes, session, &site.trail, Hosts::Searched, nesting) {
@@ -234,7 +242,7 @@ fn lossy(bytes: Vec<u8>) -> String {
 const END: u8 = 1;
 const PERCENT: u8 = 2;
 const EQUALS: u8 = 4;
-const SLASH: u8 = 8;
+const RUN_SLASH: u8 = 8;
 /// In no alphabet of base64.
 const OTHER: u8 = 16;
 
@@ -248,7 +256,7 @@ const CLASSES: [u8; 256] = {
             | b'|' => END,
             b'%' => PERCENT | OTHER,
             b'=' => EQUALS,
-            b'/' => SLASH,
+            b'/' => RUN_SLASH,
             b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'+' | b'-' | b'_' => 0,
             _ => OTHER,
         };

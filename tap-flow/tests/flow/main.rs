@@ -9,4 +9,3 @@ mod lifecycle;
 mod model;
 mod splits;
 mod support;
-mod unneeded;

@@ -80,7 +80,7 @@ fn event(
     let trail = trail.known("data");
     let outer = std::mem::take(&mut session.record);
     let as_json = if joined.trim_start().starts_with(['{', '[']) {
-        json::redact(&joined, false, session, &trail, nesting).ok()
+        json::redact(&joined, false, session, &trail, None, nesting).ok()
     } else {
         None
     };

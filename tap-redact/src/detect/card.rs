@@ -2,6 +2,7 @@
 
 use super::{Detector, Found, Text, check_digits::luhn, digits::Runs};
 
+pub(super) const MIN_DIGITS: usize = 13;
 const MAX_DIGITS: usize = 19;
 
 /// A card network, as far as its numbers differ.
@@ -78,7 +79,7 @@ pub(super) fn find_at(text: &Text<'_>, start: usize, found: &mut Found) -> Optio
     let mut runs = Runs::read(text, start, b" -", 1, MAX_DIGITS);
     loop {
         let digits = runs.digits();
-        if digits.len() < 13 {
+        if digits.len() < MIN_DIGITS {
             return None;
         }
         if is_card(digits)
@@ -98,7 +99,7 @@ pub(super) fn find_at(text: &Text<'_>, start: usize, found: &mut Found) -> Optio
 }
 
 /// Words without which a rare length or range is no card: thirteen digits are also a time or a bar code.
-const WORDS: &[&str] =
+pub(super) const WORDS: &[&str] =
     &["card", "visa", "maestro", "diners", "pan", "cc", "karte", "carte", "tarjeta", "cartao", "unionpay"];
 
 fn is_common(digits: &[u8]) -> bool {

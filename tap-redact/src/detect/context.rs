@@ -1,6 +1,10 @@
 //! Context: words that make a value what it may be, in the field's name or just before the value.
 
-use super::FieldName;
+use std::sync::LazyLock;
+
+use aho_corasick::{AhoCorasick, AhoCorasickKind};
+
+use super::{FieldName, card, geo, national_id, phone, secret, time};
 
 /// How far before a value a word counts.
 const REACH: usize = 40;
@@ -27,30 +31,63 @@ impl<'f> Context<'f> {
         self.names(words) || any_is_in(before, words)
     }
 
+    /// Whether the field's name has any word of any detector.
+    pub(super) fn announces(&self) -> bool {
+        let mut letters = [0; FIELD_REACH];
+        let mut length = 0;
+        for byte in self.field.iter().filter(|byte| byte.is_ascii_alphanumeric() || !byte.is_ascii()) {
+            letters[length] = byte.to_ascii_lowercase();
+            length += 1;
+        }
+        length > 0
+            && ANY_WORD.as_ref().is_none_or(|words| words.is_match(&letters[..length]))
+            && (LISTS.iter().any(|words| self.names(words))
+                || national_id::words().any(|words| self.names(words)))
+    }
+
     /// Whether one of the words is in the field's name.
     pub(super) fn names(&self, words: &[&str]) -> bool {
         any_is_in(self.field, words)
     }
 }
 
-/// Whether one of the words is in the text. Most texts lack the first or the last letter of most words.
+/// All words of all detectors at once, without what may separate their letters: most names have none.
+static ANY_WORD: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| {
+    let words = LISTS.iter().copied().chain(national_id::words()).flatten().map(|word| word.replace(' ', ""));
+    // They are constants, far below the automaton's limits; without it, each is looked for.
+    AhoCorasick::builder().kind(Some(AhoCorasickKind::DFA)).prefilter(false).build(words).ok()
+});
+
+/// The words of detectors that are about more than one country.
+const LISTS: [&[&str]; 5] = [phone::WORDS, time::BIRTH, secret::WORDS, geo::NAMES, card::WORDS];
+
+/// Whether one of the words is in the text. Most texts lack a letter of most words.
 fn any_is_in(text: &[u8], words: &[&str]) -> bool {
-    let letters = text.iter().fold(0, |letters, byte| letters | letter_bit(*byte));
-    let has_ends = |word: &str| {
-        let (first, last) = (word.as_bytes().first(), word.as_bytes().last());
-        first.into_iter().chain(last).all(|byte| letters & letter_bit(*byte) != 0)
-    };
-    letters != 0 && words.iter().any(|word| has_ends(word) && is_in(text, word))
+    let letters = letters(text);
+    let lacks = |byte: &u8| LETTER_BITS[usize::from(*byte)] & !letters != 0;
+    let may_be_in = |word: &[u8]| !word.iter().any(lacks);
+    letters != 0 && words.iter().any(|word| may_be_in(word.as_bytes()) && is_in(text, word))
+}
+
+/// The letters that a text has.
+fn letters(text: &[u8]) -> u32 {
+    text.iter().fold(0, |letters, byte| letters | LETTER_BITS[usize::from(*byte)])
 }
 
 /// A bit for each letter of ASCII in either case, and one for all bytes beyond ASCII.
-fn letter_bit(byte: u8) -> u32 {
-    match byte {
-        b'A'..=b'Z' | b'a'..=b'z' => 1 << (byte.to_ascii_lowercase() - b'a'),
-        0x80.. => 1 << 31,
-        _ => 0,
+static LETTER_BITS: [u32; 256] = {
+    let mut bits = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        bits[byte] = match byte as u8 {
+            letter @ (b'A'..=b'Z' | b'a'..=b'z') => 1 << (letter.to_ascii_lowercase() - b'a'),
+            0x80.. => 1 << 31,
+            _ => 0,
+        };
+        byte += 1;
     }
-}
+    bits
+};
 
 /// Whether the word is in the text, without regard to the case of ASCII, to separators within (`date_of_birth`,
 /// `dateOfBirth`) and to accents where the word has none.

@@ -10,7 +10,7 @@ const MIN_NAMED_DECIMALS: usize = 3;
 
 const MAX_DECIMALS: usize = 18;
 
-const NAMES: &[&str] =
+pub(super) const NAMES: &[&str] =
     &["lat", "latitude", "lng", "lon", "long", "longitude", "coordinates", "coords", "geo", "gps", "latlng"];
 
 /// One number in degrees.

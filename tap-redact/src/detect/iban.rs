@@ -131,6 +131,13 @@ pub(super) fn find_at(text: &Text<'_>, start: usize, found: &mut Found) -> Optio
     found.push(Detector::Iban, start..end).then_some(end)
 }
 
+/// Whether the digit at `digit` may be the first check digit of an IBAN: after a country that begins a word.
+pub(super) fn may_begin(text: &[u8], digit: usize) -> bool {
+    let Some(start) = digit.checked_sub(2) else { return false };
+    start.checked_sub(1).is_none_or(|before| !text[before].is_ascii_alphanumeric())
+        && text.get(start..digit + 2).and_then(length_of).is_some()
+}
+
 /// Whether a value is an IBAN, in either case, with spaces or dashes between its groups.
 pub(crate) fn is_iban(value: &str) -> bool {
     let compact: Vec<u8> =

@@ -1,6 +1,6 @@
 //! What is announced by how it begins: one automaton for all beginnings, then the grammar of each.
 
-use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
+use aho_corasick::{AhoCorasick, AhoCorasickKind, Input, MatchKind};
 
 use super::{Detector, Found, Text, api_key, jwt, private_key};
 
@@ -31,8 +31,10 @@ impl Literals {
         Self { automaton: automaton.ok() }
     }
 
-    pub(super) fn any(&self, bytes: &[u8]) -> bool {
-        self.automaton.as_ref().is_none_or(|automaton| automaton.is_match(bytes))
+    /// Where the next beginning is, from there on.
+    pub(super) fn next(&self, bytes: &[u8], from: usize) -> Option<usize> {
+        let Some(automaton) = &self.automaton else { return Some(from) };
+        automaton.find(Input::new(bytes).range(from..)).map(|beginning| beginning.start())
     }
 
     pub(super) fn find(&self, text: &Text<'_>, found: &mut Found) {

@@ -55,6 +55,11 @@ static INDEX: LazyLock<Index> = LazyLock::new(|| {
     index
 });
 
+/// The words that announce numbers, by country.
+pub(super) fn words() -> impl Iterator<Item = &'static [&'static str]> {
+    IDS.iter().map(|id| id.words)
+}
+
 /// A number that begins with the word at `start`; where it ends.
 pub(super) fn find_at(text: &Text<'_>, start: usize, found: &mut Found) -> Option<usize> {
     let digits = text.run(start, LEADS, |byte| byte.is_ascii_digit());
@@ -155,6 +160,6 @@ pub(crate) fn has_form(value: &str) -> bool {
     let text = Text::new(value, super::Context::new(None));
     let forms = IDS.iter().flat_map(|id| id.forms);
     forms
-        .filter(|(pattern, _)| pattern.contains(['A', 'X']))
-        .any(|(pattern, _)| pattern.len() == value.len() && matches(pattern, &text, 0))
+        .filter(|(pattern, _)| pattern.len() == value.len())
+        .any(|(pattern, _)| matches(pattern, &text, 0) && pattern.contains(['A', 'X']))
 }

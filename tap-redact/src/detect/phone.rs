@@ -5,9 +5,9 @@ use super::{Detector, Found, Text, digits::Runs};
 
 /// E.164.
 const MAX_DIGITS: usize = 15;
-const MIN_DIGITS: usize = 7;
+pub(crate) const MIN_DIGITS: usize = 7;
 
-const WORDS: &[&str] = &[
+pub(super) const WORDS: &[&str] = &[
     "phone",
     "tel",
     "telefon",
@@ -83,6 +83,9 @@ pub(super) fn international_at(text: &Text<'_>, start: usize, found: &mut Found)
             let told = from_digits == 0 || text.context.has(text, start, WORDS);
             return (told && found.push(Detector::Phone, from..end)).then_some(end);
         }
+        if whole && from_digits == 0 && is_international_token(digits) {
+            return Some(end);
+        }
         if !runs.drop_last() {
             return None;
         }
@@ -138,6 +141,15 @@ fn is_international(digits: &[u8]) -> bool {
         7 => national.len() == 10 && national[0] >= 3,
         // A trunk zero is often written though it is not dialled; two are a token.
         _ => (5..=13).contains(&national.len()) && !national.starts_with(&[0, 0]),
+    }
+}
+
+/// What follows the country's code is given to nobody: a token.
+fn is_international_token(digits: &[u8]) -> bool {
+    let Some(code) = country_code_length(digits) else { return false };
+    match &digits[code..] {
+        [area, 9, _, 5, 5, 5, rest @ ..] if digits[0] == 1 => *area >= 2 && rest.len() == 4,
+        national => digits[0] != 1 && national.starts_with(&[0, 0]),
     }
 }
 

@@ -12,7 +12,7 @@ const MIN_ENTROPY: f64 = 3.5;
 const MIN_HEX_ENTROPY: f64 = 2.8;
 const MIN_HEX: usize = 24;
 
-const WORDS: &[&str] = &[
+pub(super) const WORDS: &[&str] = &[
     "secret",
     "password",
     "passwd",

@@ -1,8 +1,8 @@
-//! A text as detectors see it: bytes, their classes, and where words begin.
+//! A text as detectors see it: bytes, and where words begin.
 
 use std::ops::Deref;
 
-use super::{Context, MIN_LITERAL_TEXT};
+use super::Context;
 
 /// A text with the context it stands in.
 pub(crate) struct Text<'t> {
@@ -56,60 +56,5 @@ impl Deref for Text<'_> {
     }
 }
 
-/// Which classes of bytes a text has.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Classes {
-    marks: u8,
-    digits: usize,
-}
-
-const AT: u8 = 1;
-const COLON: u8 = 2;
-const DIGIT: u8 = 4;
-
-/// The classes of each byte.
-static TABLE: [u8; 256] = {
-    let mut table = [0; 256];
-    table[b'@' as usize] = AT;
-    table[b':' as usize] = COLON;
-    let mut digit = b'0';
-    while digit <= b'9' {
-        table[digit as usize] = DIGIT;
-        digit += 1;
-    }
-    table
-};
-
-/// `1.2.3.4` is the shortest of what is told by its digits.
-const MIN_DIGITS: usize = 4;
-
 /// Shortest secret that is told by its entropy, for which it needs a digit.
 pub(super) const MIN_SECRET: usize = 16;
-
-impl Classes {
-    pub(crate) fn of(bytes: &[u8]) -> Self {
-        let mut marks = 0;
-        let mut digits = 0;
-        for &byte in bytes {
-            let class = TABLE[usize::from(byte)];
-            marks |= class;
-            digits += usize::from(class >> 2);
-        }
-        Self { marks, digits }
-    }
-
-    pub(super) fn may_hold_something(self, length: usize) -> bool {
-        length >= MIN_LITERAL_TEXT || self.at() || self.words(length)
-    }
-
-    pub(super) fn at(self) -> bool {
-        self.marks & AT != 0
-    }
-
-    /// Whether a walk over the words can find something.
-    pub(super) fn words(self, length: usize) -> bool {
-        self.digits >= MIN_DIGITS
-            || (self.marks & COLON != 0 && length >= 3)
-            || (self.digits > 0 && length >= MIN_SECRET)
-    }
-}

@@ -2,7 +2,7 @@
 
 use super::{Detector, Found, Text};
 
-const BIRTH: &[&str] = &[
+pub(super) const BIRTH: &[&str] = &[
     "dob",
     "dateofbirth",
     "birthdate",
@@ -57,10 +57,11 @@ pub(super) fn find_at(text: &Text<'_>, start: usize, found: &mut Found) -> Optio
 
 /// `January 31, 1990`, beginning with the month at the word from `start` to `end`.
 pub(super) fn with_month_at(text: &Text<'_>, start: usize, end: usize, found: &mut Found) -> Option<usize> {
-    if !found.wants(Detector::DateOfBirth) || !is_month(&text[start..end]) {
+    let day = end + text.run(end, 2, |byte| matches!(byte, b' ' | b'.'));
+    let before_digit = text.byte(day).is_some_and(|byte| byte.is_ascii_digit());
+    if !before_digit || !found.wants(Detector::DateOfBirth) || !is_month(&text[start..end]) {
         return None;
     }
-    let day = end + text.run(end, 2, |byte| matches!(byte, b' ' | b'.'));
     let day_end = day + text.run(day, 3, |byte| byte.is_ascii_digit());
     let suffix = text.run(day_end, 2, |byte| byte.is_ascii_lowercase());
     let year = day_end + suffix + text.run(day_end + suffix, 2, |byte| matches!(byte, b' ' | b','));

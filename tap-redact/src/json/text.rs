@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use crate::signs::Signs;
+
 /// Python writes the last three, and reads them; JavaScript does neither.
 const LITERALS: [&[u8]; 6] = [b"true", b"false", b"null", b"NaN", b"Infinity", b"-Infinity"];
 
@@ -30,25 +32,27 @@ pub(super) struct Text {
     pub(super) length: usize,
     /// It does not read as it stands.
     pub(super) is_escaped: bool,
+    /// Of its content, where it is not escaped.
+    pub(super) signs: Signs,
 }
 
 /// The string that opens the input; `None` where it does not end.
 pub(super) fn string(input: &[u8]) -> Option<Text> {
-    let mut at = 1;
-    let mut is_escaped = false;
-    loop {
-        at += memchr::memchr2(b'"', b'\\', input.get(at..)?)?;
-        if input[at] == b'"' {
-            return Some(Text { length: at + 1, is_escaped });
-        }
-        is_escaped = true;
-        at += 2;
+    let (signs, length) = Signs::before_stop(input.get(1..)?)?;
+    let mut at = 1 + length;
+    if input[at] == b'"' {
+        return Some(Text { length: at + 1, is_escaped: false, signs });
     }
+    while input[at] == b'\\' {
+        at += 2;
+        at += memchr::memchr2(b'"', b'\\', input.get(at..)?)?;
+    }
+    Some(Text { length: at + 1, is_escaped: true, signs })
 }
 
 /// The length of the number that opens the input; `None` where it is none, or not yet.
 pub(super) fn number(input: &[u8]) -> Option<usize> {
-    let is_part = |byte: &&u8| byte.is_ascii_digit() || matches!(byte, b'+' | b'-' | b'.' | b'e' | b'E');
+    let is_part = |byte: &&u8| matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E');
     let length = input.iter().take_while(is_part).count();
     if length == 1 && input[0] == b'-' && input.get(1) == Some(&b'I') {
         return literal(input);

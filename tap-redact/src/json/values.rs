@@ -2,45 +2,42 @@
 
 use std::{borrow::Cow, ops::Range};
 
-use super::{Scanner, Stop, text};
+use super::{Scanner, Stop, Walk, text};
 use crate::{
-    detect::{Detectors, Survey},
+    detect::{self, Detectors, Survey},
     names,
     policy::{Kind, Site, Verdict},
     record,
-    session::Change,
+    session::{Change, MIN_TEXT_BYTES},
     settings::Action,
+    signs::Signs,
     token, value,
 };
 
-/// Numbers shorter than this are searched only where their field may give them a meaning (a coordinate, a year).
-const MIN_NUMBER_BYTES: usize = 4;
-
-impl<'r> Scanner<'_, 'r, '_> {
+impl Scanner<'_, '_, '_, '_> {
     /// The string from `start` up to here, with its quotes.
-    pub(super) fn string_value(&mut self, start: usize, is_escaped: bool) -> Result<(), Stop> {
+    pub(super) fn string_value(&mut self, start: usize, string: text::Text) -> Result<(), Stop> {
         let verdict = self.current();
         let content = start + 1..self.at - 1;
         if verdict == Verdict::Keep || content.is_empty() {
             return Ok(());
         }
-        let raw = &self.input[content.clone()];
-        let nesting = self.nesting;
-        if let (Verdict::Search, false, Some(survey)) = (verdict, is_escaped, self.survey) {
-            let may_find = Detectors::may_find(survey, raw);
-            let new = match (may_find, value::is_flat(raw)) {
-                (false, true) => None,
-                (false, false) => self.at_place(|session, site| session.beneath(site, raw, nesting)),
-                (true, true) => self.at_place(|session, site| session.parts_in(survey, site, raw)),
-                (true, false) => self.at_place(|session, site| session.search(site, raw, nesting)),
-            };
-            self.put(content, new);
+        if verdict == Verdict::Search && !string.is_escaped && !self.searches_all {
+            self.plain_text(content, string.signs);
             return Ok(());
         }
+        let raw = &self.input[content.clone()];
+        let nesting = self.nesting;
         let unescaped = text::unescape(raw.as_bytes()).ok_or(Stop::Malformed)?;
         let value = match unescaped {
             Cow::Borrowed(_) => Cow::Borrowed(raw),
-            Cow::Owned(bytes) => Cow::Owned(String::from_utf8(bytes).map_err(|_| Stop::Malformed)?),
+            Cow::Owned(bytes) => {
+                // Once it is spelt out, it may hold nothing, as most texts do.
+                if verdict == Verdict::Search && !self.searches_all && self.holds_nothing(&bytes) {
+                    return Ok(());
+                }
+                Cow::Owned(String::from_utf8(bytes).map_err(|_| Stop::Malformed)?)
+            }
         };
         match self.at_place(|session, site| session.treat(verdict, site, &value, nesting)) {
             Change::None => {}
@@ -50,9 +47,45 @@ impl<'r> Scanner<'_, 'r, '_> {
         Ok(())
     }
 
-    /// Whether detectors or rules may find anything in a text that stands there as it reads.
-    fn may_find(&self, text: &str) -> bool {
-        self.survey.is_none_or(|survey| Detectors::may_find(survey, text))
+    /// Searches a text that reads as it stands.
+    fn plain_text(&mut self, content: Range<usize>, signs: Signs) {
+        if content.len() < MIN_TEXT_BYTES {
+            return;
+        }
+        let bytes = &self.bytes[content.clone()];
+        if detect::is_time(bytes) && !self.is_announced() {
+            return;
+        }
+        let literals = self.has_literal(content.clone());
+        let may_find = literals || Detectors::may_find(bytes, signs, || self.is_announced());
+        let is_flat = value::is_flat(bytes, signs);
+        if !may_find && is_flat {
+            return;
+        }
+        let (raw, nesting) = (&self.input[content.clone()], self.nesting);
+        let new = match (may_find, is_flat) {
+            (true, true) => self.at_place(|session, site| session.parts_in(Survey { literals }, site, raw)),
+            (true, false) => self.at_place(|session, site| session.search(site, raw, nesting)),
+            (false, _) => self.at_place(|session, site| session.beneath(site, raw, nesting)),
+        };
+        self.put(content, new);
+    }
+
+    /// Whether nothing can be found in a text, nor beneath it.
+    fn holds_nothing(&mut self, text: &[u8]) -> bool {
+        let signs = Signs::of(text);
+        text.len() < MIN_TEXT_BYTES
+            || value::is_flat(text, signs)
+                && !Detectors::may_find(text, signs, || self.is_announced())
+                && !self.session.has_literal(text)
+    }
+
+    /// Whether detectors or rules may find anything in a name or a number that stands there as it reads.
+    fn may_find(&self, text: &str, is_announced: bool) -> bool {
+        let bytes = text.as_bytes();
+        self.searches_all
+            || Detectors::may_find(bytes, Signs::of(bytes), || is_announced)
+            || self.session.has_literal(bytes)
     }
 
     /// Puts a text in the place of what a string says.
@@ -69,7 +102,12 @@ impl<'r> Scanner<'_, 'r, '_> {
         let literal = &self.input[start..self.at];
         let new = match self.current() {
             Verdict::Keep => return,
-            Verdict::Search if literal.len() < MIN_NUMBER_BYTES || !self.may_find(literal) => return,
+            Verdict::Search
+                if !self.searches_all
+                    && !detect::may_be_number(literal.as_bytes(), || self.is_announced()) =>
+            {
+                return;
+            }
             Verdict::Search => {
                 let claim = self.at_place(|session, site| {
                     session.claims(Survey::UNKNOWN, site, literal).into_iter().next()
@@ -146,15 +184,17 @@ impl<'r> Scanner<'_, 'r, '_> {
     pub(super) fn name_changes(&mut self, span: Range<usize>, name: &[u8]) -> bool {
         let name = String::from_utf8_lossy(name);
         let is_word = record::is_name(name.as_bytes());
-        if name.is_empty() || is_word && (self.session.is_strict() || !self.may_find(&name)) {
+        if name.is_empty() || is_word && !self.may_find(&name, false) {
             return false;
         }
-        let site = Site::new(Kind::Text, b"", *self.trail);
-        let new = if self.session.is_strict() {
-            self.session.note_shape(&site);
-            Some(self.session.replacement(Action::Token, name.as_bytes()))
+        let Self { bytes, frames, session, trail, nesting, .. } = self;
+        let walk = Walk { frames, bytes };
+        let site = Site::new(Kind::Text, b"", trail.within(&walk));
+        let new = if session.is_strict() && !is_word {
+            session.note_shape(&site);
+            Some(session.replacement(Action::Token, name.as_bytes()))
         } else {
-            self.session.search(&site, &name, self.nesting)
+            session.search(&site, &name, *nesting)
         };
         let Some(new) = new else { return false };
         self.put(span, Some(new));

@@ -23,6 +23,8 @@ pub(crate) struct JsonPlace<'p> {
     /// From the root down: the level's name, without escapes, or its index.
     pub(crate) level: &'p dyn Fn(usize) -> JsonStep<'p>,
     pub(crate) depth: usize,
+    /// The level at which the document begins that the value is in: not 0 where that is the text of a string.
+    pub(crate) document: usize,
 }
 
 pub(crate) enum JsonStep<'p> {
@@ -84,11 +86,16 @@ impl JsonPath {
         Ok(Self(steps))
     }
 
-    /// Whether the path leads to this place. As with a glob, the last `..` alone is tried again: linear in depth for
-    /// each step.
+    /// Whether the path leads to this place: from the root of the body, through strings that are JSON, or from that
+    /// of the document that such a string is.
     pub(super) fn leads_to(&self, place: &JsonPlace<'_>) -> bool {
+        self.leads_from(0, place) || place.document > 0 && self.leads_from(place.document, place)
+    }
+
+    /// As with a glob, the last `..` alone is tried again: linear in depth for each step.
+    fn leads_from(&self, root: usize, place: &JsonPlace<'_>) -> bool {
         let steps = &self.0;
-        let (mut step, mut level) = (0, 0);
+        let (mut step, mut level) = (0, root);
         let mut retry: Option<(usize, usize)> = None;
         loop {
             if step < steps.len() && steps[step] == Step::Levels {
@@ -147,7 +154,7 @@ mod tests {
             Ok(index) => JsonStep::Index(index),
             Err(_) => JsonStep::Name(to[at].as_bytes().into()),
         };
-        JsonPath::parse(path).unwrap().leads_to(&JsonPlace { level: &level, depth: to.len() })
+        JsonPath::parse(path).unwrap().leads_to(&JsonPlace { level: &level, depth: to.len(), document: 0 })
     }
 
     #[test]

@@ -68,13 +68,18 @@ fn replacement(key: &Key, compact: &[u8]) -> Vec<u8> {
     if let Some(token) = card(&mut stream, compact) {
         return token;
     }
-    let mut token = draw(&mut stream, compact);
+    first_of_nobody(|| draw(&mut stream, compact))
+}
+
+/// The first of what is drawn that is nobody's number; the last, where none is.
+fn first_of_nobody(mut draw: impl FnMut() -> Vec<u8>) -> Vec<u8> {
+    let mut token = draw();
     for _ in 1..MAX_DRAWS {
         let is_card = values(&token).is_some_and(|digits| detect::is_card(&digits));
         if !is_card && !detect::is_national_id(&token) {
             break;
         }
-        token = draw(&mut stream, compact);
+        token = draw();
     }
     token
 }
@@ -147,6 +152,23 @@ pub(super) fn number(key: &Key, literal: &[u8]) -> String {
     let exponent = if exponent.len() <= 4 { exponent } else { b"" };
     format!("{sign}{}{}", joined(key, mantissa), String::from_utf8_lossy(exponent))
 }
+
+/// A JSON number for one that is a phone number: of more digits than a national number has, so that the token is not
+/// taken for one, and of no more than a double holds exactly.
+pub(super) fn phone_number(key: &Key, literal: &[u8]) -> String {
+    if literal.len() < detect::MIN_PHONE_DIGITS || !literal.iter().all(u8::is_ascii_digit) {
+        return number(key, literal);
+    }
+    let mut stream = Stream::new(key, DIGITS, literal);
+    let token = first_of_nobody(|| {
+        let first = stream.between(b'1', b'9');
+        [first].into_iter().chain((1..PHONE_TOKEN).map(|_| stream.digit())).collect()
+    });
+    String::from_utf8_lossy(&token).into_owned()
+}
+
+/// Digits of a phone number's token.
+const PHONE_TOKEN: usize = 15;
 
 /// The order of a date's parts, by where its marks are.
 enum Order {

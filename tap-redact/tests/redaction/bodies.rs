@@ -231,3 +231,38 @@ fn places_name_fields_but_no_data() {
     assert_eq!(places, [("request.body.$.users.*.email", 2), ("request.body.$.users.bob[].email", 1)]);
     assert!(!text(&redacted).contains("alice"), "names are looked into too");
 }
+
+#[test]
+fn a_name_that_is_replaced_is_recorded_with_its_path() {
+    let redacted = redact_body(
+        "application/json",
+        br#"{"users":{"ada@mail.example.org":{"n":1},"eve@mail.example.org":{"n":2}}}"#,
+        Completeness::Complete,
+    );
+    let places: Vec<(&str, &str, u32)> =
+        redacted.redactions().iter().map(|r| (r.rule.as_str(), r.place.as_str(), r.count)).collect();
+    assert_eq!(places, [("detector.email", "request.body.$.users.*", 2)]);
+    // Nor is it shown in the places below it.
+    let redacted = redact_body(
+        "application/json",
+        br#"{"AKIAPHKQBIHQYBMQIBDD":{"email":"x","n":[{"phone":"y"}]},"n":{"email":"x"}}"#,
+        Completeness::Complete,
+    );
+    let places: Vec<&str> = redacted.redactions().iter().map(|r| r.place.as_str()).collect();
+    let strict = redact_body_with(
+        &with_rules("profile: strict"),
+        "application/json",
+        br#"{"AKIAPHKQBIHQYBMQIBDD":{"email":"x"}}"#,
+        Completeness::Complete,
+    );
+    assert!(!format!("{strict:?}{}", text(&strict)).contains("PHKQBIHQ"), "{}", text(&strict));
+    assert_eq!(
+        places,
+        [
+            "request.body.$.*",
+            "request.body.$.*.email",
+            "request.body.$.*.n[].phone",
+            "request.body.$.n.email"
+        ]
+    );
+}

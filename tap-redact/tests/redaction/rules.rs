@@ -43,6 +43,21 @@ fn each_action_does_what_it_says() {
 }
 
 #[test]
+fn paths_reach_into_json_within_strings() {
+    let inner = r#"{\"user\":{\"nick\":\"bob\",\"tags\":[\"bob\"]}}"#;
+    let document = format!(r#"{{"payload":"{inner}","nick":"bob"}}"#);
+    let with = |path: &str| json(&format!("rules: [{{json: '{path}', action: mask}}]"), &document);
+    let masked = |part: &str| document.replacen(part, &part.replace("bob", "***"), 1);
+    assert_eq!(with("$.payload.user.nick"), masked(r#"nick\":\"bob"#));
+    assert_eq!(with("$.payload..tags[*]"), masked(r#"[\"bob"#));
+    assert_eq!(with("$.payload.user.tags[0]"), masked(r#"[\"bob"#));
+    assert_eq!(with("$.payload.nick"), document);
+    // The text of a string is a document of its own, too.
+    assert_eq!(with("$.user.nick"), masked(r#"nick\":\"bob"#));
+    assert_eq!(with("$.nick"), masked(r#""nick":"bob"#));
+}
+
+#[test]
 fn heads_have_rules_too() {
     let redactor = with_rules(
         "rules:
