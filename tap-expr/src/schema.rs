@@ -44,6 +44,8 @@ pub(crate) enum Attribute {
     FlowIndex,
     Labels,
     Peer(Side, PeerName),
+    /// As the client named the server, without the port.
+    DestinationHost,
     Version(Part),
     Reason,
     Headers(Part),
@@ -188,6 +190,7 @@ static SOURCE: Schema = Schema {
 static DESTINATION: Schema = Schema {
     path: "destination",
     entries: &[
+        ("host", attribute(Attribute::DestinationHost, Type::String)),
         ("ip", string(Field::DestinationIp)),
         ("port", int(Field::DestinationPort)),
         ("namespace", attribute(Attribute::Peer(Side::Destination, PeerName::Namespace), Type::String)),

@@ -13,8 +13,21 @@ use crate::{
     limits::Limits,
     lru::Lru,
     segment::{Direction, FlowKey, Segment, TapId, TcpFlags},
-    stats::{FlowStats, Reason},
+    stats::{FlowStats, Protocol, Reason},
 };
+
+/// What nobody needs of a connection from here on: its source may leave it out, and need not.
+///
+/// SYN, FIN and RST are always needed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unneeded {
+    #[default]
+    Nothing,
+    /// The payload of this direction up to this sequence number: the rest of a body that is past its cap.
+    Until { direction: Direction, sequence: u32 },
+    /// All payload. `protocol` says what the connection speaks, where it was never HTTP/1.
+    Rest { protocol: Option<Protocol> },
+}
 
 /// Reassembles, parses and pairs the flows that it is given.
 #[derive(Debug)]
@@ -61,6 +74,7 @@ enum State {
     /// Nothing is parsed any more; every byte is discarded for the reason.
     Stopped {
         reason: Reason,
+        protocol: Option<Protocol>,
         ingress_ended: bool,
         egress_ended: bool,
     },
@@ -95,15 +109,18 @@ impl Assembler {
         }
     }
 
-    /// Takes one segment; hands every exchange that it completes to `emit`.
-    pub fn push(&mut self, segment: Segment<'_>, emit: &mut impl FnMut(Exchange)) {
+    /// Takes one segment; hands every exchange that it completes to `emit`. Returns what is not needed of the
+    /// segment's connection from here on.
+    pub fn push(&mut self, segment: Segment<'_>, emit: &mut impl FnMut(Exchange)) -> Unneeded {
         self.give_up_due_holes(segment.time, emit);
         if segment.direction == Direction::Egress && segment.flags.contains(TcpFlags::SYN | TcpFlags::ACK) {
             self.sees_server_syn = true;
         }
-        let Some(slot) = self.find_or_open(&segment, emit) else { return };
+        let Some(slot) = self.find_or_open(&segment, emit) else { return Unneeded::Nothing };
         self.with_flow(slot, emit, |slot, context| slot.push(&segment, context));
+        let unneeded = self.slots[slot as usize].as_mut().map(|slot| slot.unneeded(segment.direction));
         self.make_room(slot, emit);
+        unneeded.unwrap_or_default()
     }
 
     /// Gives up, at time `now`, holes that were not filled and flows that have been idle.
@@ -347,7 +364,7 @@ impl Slot {
                 self.time = segment.time;
                 flow.push(segment, context);
             }
-            State::Stopped { reason, ingress_ended, egress_ended } => {
+            State::Stopped { reason, protocol: _, ingress_ended, egress_ended } => {
                 self.time = segment.time;
                 context.stats.bytes_in += segment.payload.len() as u64;
                 context.stats.discard(*reason, segment.payload.len() as u64);
@@ -367,6 +384,18 @@ impl Slot {
         }
     }
 
+    /// What is not needed after a segment of this direction.
+    fn unneeded(&mut self, direction: Direction) -> Unneeded {
+        match &mut self.state {
+            State::Parsing(flow) => flow
+                .unneeded_until(direction)
+                .map_or(Unneeded::Nothing, |sequence| Unneeded::Until { direction, sequence }),
+            // Said each time: who was told may have forgotten it.
+            State::Stopped { protocol, .. } => Unneeded::Rest { protocol: *protocol },
+            State::Closed => Unneeded::Nothing,
+        }
+    }
+
     /// Lets go of a flow that is done; returns what it buffers and holds, and since when a hole is open.
     fn settle(&mut self) -> (u64, usize, Option<u64>) {
         let State::Parsing(flow) = &mut self.state else {
@@ -377,7 +406,8 @@ impl Slot {
             self.state = State::Closed;
         } else if let (0, Some(reason)) = (settled.0, flow.stopped()) {
             let (ingress_ended, egress_ended) = flow.ended();
-            self.state = State::Stopped { reason, ingress_ended, egress_ended };
+            let protocol = flow.protocol();
+            self.state = State::Stopped { reason, protocol, ingress_ended, egress_ended };
         } else {
             return settled;
         }

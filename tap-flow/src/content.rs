@@ -47,8 +47,17 @@ impl Content {
         self.size += bytes.len() as u64;
     }
 
-    /// Notes bytes that were never seen.
+    /// Nothing of what follows is kept.
+    pub(crate) fn is_full(&self) -> bool {
+        self.gap.is_some() || self.kept.len() >= self.cap
+    }
+
+    /// Notes bytes that were never seen. Past the cap that is no gap: they would not have been kept.
     pub(crate) fn skip(&mut self, bytes: u64) {
+        if self.gap.is_none() && self.kept.len() >= self.cap {
+            self.size = self.size.saturating_add(bytes);
+            return;
+        }
         self.gap.get_or_insert(Gap { offset: self.size, bytes: 0 }).bytes += bytes;
         self.size = self.size.saturating_add(bytes);
     }

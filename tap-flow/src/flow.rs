@@ -26,6 +26,8 @@ pub(crate) struct Flow {
     ingress: Stream,
     egress: Stream,
     pairing: Pairing,
+    /// What it speaks, where that is not HTTP/1.
+    protocol: Option<Protocol>,
     /// Since when a hole has been open in either direction.
     hole_since: Option<u64>,
     reset: bool,
@@ -71,6 +73,7 @@ impl Flow {
             ingress: Stream::new(),
             egress: Stream::new(),
             pairing: Pairing::default(),
+            protocol: None,
             hole_since: None,
             reset: false,
         }
@@ -109,6 +112,20 @@ impl Flow {
         self.egress.stopped.and(self.ingress.stopped)
     }
 
+    /// What it speaks, where that was found not to be HTTP/1.
+    pub(crate) fn protocol(&self) -> Option<Protocol> {
+        self.protocol
+    }
+
+    /// Up to which sequence number nobody needs what follows in a direction, if that is new.
+    pub(crate) fn unneeded_until(&mut self, direction: Direction) -> Option<u32> {
+        let Stream { reassembler, parser, stopped: None, .. } = self.stream(direction) else { return None };
+        match parser.unneeded() {
+            0 => None,
+            bytes => reassembler.spare(bytes),
+        }
+    }
+
     /// Both directions have ended.
     pub(crate) fn is_closed(&self) -> bool {
         self.reset || self.ingress.ended && self.egress.ended
@@ -127,6 +144,10 @@ impl Flow {
         if flags.contains(TcpFlags::SYN) {
             self.syn(direction, sequence, flags);
             sequence = sequence.wrapping_add(1);
+        }
+        // The sequence number of a reset may be anything.
+        if !flags.contains(TcpFlags::RST) {
+            self.pass_spared(direction, sequence, time, context);
         }
         let cut = cut.min(MAX_CUT);
         let length = (payload.len() as u32).saturating_add(cut);
@@ -313,7 +334,7 @@ impl Flow {
             Protocol::Other => context.stats.discard(Reason::JoinedMidstream, bytes.len() as u64),
             protocol => {
                 context.stats.discard(Reason::NotHttp, bytes.len() as u64);
-                context.stats.count_protocol(protocol);
+                self.is_not_http(protocol, context);
                 self.stop(Reason::NotHttp, Cause::Upgraded, context);
             }
         }
@@ -489,8 +510,9 @@ impl Flow {
         let parser = &mut self.stream(direction).parser;
         if !begun && failure == Failure::InvalidHead && parser.doubt().is_none() {
             let first = if parser.buffer().is_empty() { last } else { parser.buffer() };
-            context.stats.count_protocol(detect_protocol(first));
+            let protocol = detect_protocol(first);
             let bytes = parser.lose_sync(Doubt::Broken);
+            self.is_not_http(protocol, context);
             context.stats.discard(Reason::NotHttp, bytes);
             self.stop(Reason::NotHttp, Cause::Upgraded, context);
             return;
@@ -503,6 +525,20 @@ impl Flow {
         self.lose_sync(direction, End::Early(Cause::InvalidChunk), Doubt::Broken, reason, context);
     }
 
+    fn is_not_http(&mut self, protocol: Protocol, context: &mut Context<'_>) {
+        context.stats.count_protocol(protocol);
+        self.protocol = Some(protocol);
+    }
+
+    /// Goes on to `sequence` over bytes that the source has left out because nobody needs them.
+    fn pass_spared(&mut self, direction: Direction, sequence: u32, time: u64, context: &mut Context<'_>) {
+        let passed = self.stream(direction).reassembler.pass_spared(sequence);
+        if passed > 0 {
+            self.stream(direction).parser.reach(time);
+            self.pass(direction, u64::from(passed), context);
+        }
+    }
+
     /// Notes that the next `lost` bytes of a direction will not come.
     fn gap(&mut self, direction: Direction, lost: u32, context: &mut Context<'_>) {
         if lost == 0 {
@@ -510,10 +546,14 @@ impl Flow {
         }
         context.stats.gaps += 1;
         context.stats.gap_bytes += u64::from(lost);
+        self.pass(direction, u64::from(lost), context);
+    }
+
+    /// Goes on after the next bytes of a direction, which will not come.
+    fn pass(&mut self, direction: Direction, bytes: u64, context: &mut Context<'_>) {
         if self.stream(direction).stopped.is_some() {
             return;
         }
-        let bytes = u64::from(lost);
         match self.stream(direction).parser.skip_gap(bytes) {
             GapOutcome::Survived => {}
             GapOutcome::Complete => {

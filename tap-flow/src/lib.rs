@@ -39,7 +39,7 @@ mod segment;
 mod stats;
 mod target;
 
-pub use assembler::Assembler;
+pub use assembler::{Assembler, Unneeded};
 pub use exchange::{
     Body, Cause, Completeness, Exchange, Header, Headers, Request, Response, Role, Span, Version,
 };

@@ -51,7 +51,15 @@ pub(crate) struct Reassembler {
     /// Sorted, disjoint, all after `next`.
     held: Vec<Piece>,
     held_bytes: usize,
+    /// The bytes up to this sequence number may be missing: nobody needs them.
+    spared: Option<u32>,
 }
+
+/// Fewer bytes than a large segment holds are not worth asking the source to leave them out.
+const MIN_SPARED: u32 = 64 * 1024;
+
+/// How far ahead bytes are spared at once: a sequence number tells half its range apart.
+const MAX_SPARED: u32 = 1 << 30;
 
 /// A TCP window is at most 1 GiB, so what is further behind than that is in truth ahead.
 const MAX_BEHIND: u32 = 1 << 30;
@@ -61,6 +69,34 @@ impl Reassembler {
     pub(crate) fn syn(&mut self, sequence: u32) {
         self.initial = Some(sequence);
         self.next = Some(sequence.wrapping_add(1));
+    }
+
+    /// Lets the next `bytes` be missing, or as many as can be told; where to, if that is new.
+    pub(crate) fn spare(&mut self, bytes: u64) -> Option<u32> {
+        let next = self.next.filter(|_| self.held.is_empty() && self.fin.is_none())?;
+        let bytes = u32::try_from(bytes).unwrap_or(MAX_SPARED).min(MAX_SPARED);
+        let until = next.wrapping_add(bytes);
+        let gained = until.wrapping_sub(self.spared.unwrap_or(next));
+        // What is open to the end of the connection is spared anew when half of it has gone by.
+        let is_new = gained > 0 && (bytes < MAX_SPARED || gained > MAX_SPARED / 2);
+        if bytes < MIN_SPARED || !is_new {
+            return None;
+        }
+        self.spared = Some(until);
+        Some(until)
+    }
+
+    /// Goes on to `sequence` over bytes that were spared; how many.
+    pub(crate) fn pass_spared(&mut self, sequence: u32) -> u32 {
+        let (Some(next), Some(until)) = (self.next, self.spared) else { return 0 };
+        let Some(room) = ahead(next, until) else {
+            self.spared = None;
+            return 0;
+        };
+        let Some(distance) = ahead(next, sequence) else { return 0 };
+        let passed = distance.min(room);
+        self.next = Some(next.wrapping_add(passed));
+        passed
     }
 
     /// Notes the sequence number that follows the last byte.
@@ -224,6 +260,11 @@ impl Piece {
     fn length(&self) -> u32 {
         (self.payload.len() as u32).saturating_add(self.cut)
     }
+}
+
+/// How far `sequence` is ahead of `next`, as far as bytes can be spared; none if it is not.
+fn ahead(next: u32, sequence: u32) -> Option<u32> {
+    Some(sequence.wrapping_sub(next)).filter(|distance| (1..=MAX_BEHIND).contains(distance))
 }
 
 /// How far `sequence` is behind `next`; none if it is ahead.

@@ -130,6 +130,8 @@ pub struct BodyFaults {
     pub(crate) link: Option<Counted<Arc<Link>>>,
     pub(crate) cut: Option<Counted<CutAt>>,
     pub(crate) corruption: Option<Counted<Corruption>>,
+    /// Cut in the middle because its connection is broken there; that is counted already.
+    pub(crate) breaks_halfway: bool,
     content_type: Option<Counted<HeaderValue>>,
 }
 
@@ -347,8 +349,14 @@ impl BodyFaults {
 
     /// Whether nothing happens to the body's bytes.
     pub fn is_empty(&self) -> bool {
-        let Self { rate, link, cut, corruption, content_type: _ } = self;
-        rate.is_none() && link.is_none() && cut.is_none() && corruption.is_none()
+        let Self { rate, link, cut, corruption, breaks_halfway, content_type: _ } = self;
+        rate.is_none() && link.is_none() && cut.is_none() && corruption.is_none() && !breaks_halfway
+    }
+
+    /// The connection breaks in the middle of the body: see [`ResetAt::Body`].
+    pub fn break_halfway(&mut self) {
+        self.breaks_halfway = true;
+        self.cut = None;
     }
 }
 

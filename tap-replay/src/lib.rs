@@ -15,6 +15,7 @@
 //! - [`endpoint`]: which paths are the same one but for an id.
 //! - [`engine`], `connections`: sockets and time.
 //! - [`chaos`]: faults on purpose.
+//! - [`mock`]: answers like the recorded server.
 //!
 //! Memory does not depend on the length of the selection: exchanges are read ahead within a bound, and
 //! answers are compared as they stream in.
@@ -27,6 +28,7 @@ mod connections;
 pub mod endpoint;
 pub mod engine;
 pub mod mirror;
+pub mod mock;
 pub mod plan;
 mod request;
 mod schedule;

@@ -6,14 +6,22 @@
 /// The filter with which exchanges are searched for a replay: `filter`, restricted to inbound exchanges
 /// unless it names `role`. Both are CEL conditions; the empty one matches everything.
 pub fn filter_for_replay(filter: &str) -> String {
-    const INBOUND: &str = r#"role == "inbound""#;
+    restricted(filter, r#"role == "inbound""#)
+}
+
+/// The same for a mock, which answers as a dependency did: restricted to outbound exchanges.
+pub fn filter_for_mock(filter: &str) -> String {
+    restricted(filter, r#"role == "outbound""#)
+}
+
+fn restricted(filter: &str, role: &str) -> String {
     if names_role(filter) {
         filter.to_owned()
     } else if filter.trim().is_empty() {
-        INBOUND.to_owned()
+        role.to_owned()
     } else {
         // The closing bracket is on a line of its own, past a comment that ends the filter.
-        format!("{INBOUND} && ({filter}\n)")
+        format!("{role} && ({filter}\n)")
     }
 }
 
@@ -82,6 +90,12 @@ mod tests {
         ] {
             assert!(!names_role(filter), "{filter}");
         }
+    }
+
+    #[test]
+    fn a_mock_answers_as_clients_were_answered() {
+        assert_eq!(filter_for_mock(""), r#"role == "outbound""#);
+        assert_eq!(filter_for_mock(r#"role == "inbound""#), r#"role == "inbound""#);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The arguments, and what they mean.
 
+pub mod mock;
+
 use std::{
     ffi::OsString,
     path::{Path, PathBuf},
@@ -108,6 +110,20 @@ Examples:
   tapctl mirror shop/checkout --watch -o jsonl"
     )]
     Mirror(Mirror),
+    /// Answer like a recorded server: a dependency, from its recorded responses.
+    #[command(
+        after_help = "Answers what was recorded for the same method, host, path, query and body; docs/mocks.md says what is the same.
+An answer's Podtap-Mock header says where it comes from. Where nothing was recorded, the answer names the nearest recorded
+request and what differs. Ends at Ctrl-C, after --for, or with COMMAND. Exit status 1: COMMAND failed, or a miss with
+--fail-on-miss.
+
+Examples:
+  tapctl mock 'role == \"outbound\" && destination.host == \"payments.example\"' --since 24h --listen :9090
+  tapctl mock --file payments.jsonl --fail-on-miss -- pytest
+  tapctl mock --file all.jsonl --listen :9091=payments.example --listen :9092=stock.example --chaos chaos.yaml
+  tapctl mock --file payments.jsonl --passthrough http://payments.staging:8080 --record new.jsonl"
+    )]
+    Mock(Box<mock::Mock>),
     /// Show what redaction would do to the HTTP in a file, and why: by rule and place.
     #[command(
         after_help = "Reads a HAR, raw HTTP (a request, a response, or one after the other) or JSON. Needs no collector.
@@ -141,6 +157,9 @@ pub struct Selection {
     /// A CEL condition; all exchanges without one.
     #[arg(default_value = "", hide_default_value = true)]
     pub filter: String,
+    /// The condition, by name.
+    #[arg(long = "filter", value_name = "FILTER", conflicts_with = "filter")]
+    pub named_filter: Option<String>,
     /// Only of this Kubernetes namespace: short for `namespace == "…"`.
     #[arg(long, short)]
     pub namespace: Option<String>,
@@ -326,7 +345,8 @@ impl Program {
 impl Selection {
     /// The condition that is sent: the filter stays first, so that its errors are where the user wrote them.
     pub fn condition(&self) -> String {
-        let Self { filter, namespace } = self;
+        let Self { filter, named_filter, namespace } = self;
+        let filter = named_filter.as_ref().unwrap_or(filter);
         match namespace {
             None => filter.clone(),
             Some(namespace) => {
@@ -441,7 +461,12 @@ mod tests {
     #[test]
     fn the_namespace_is_a_condition_after_the_filter() {
         let condition = |filter: &str, namespace: Option<&str>| {
-            Selection { filter: filter.into(), namespace: namespace.map(Into::into) }.condition()
+            let selection = Selection {
+                filter: filter.into(),
+                namespace: namespace.map(Into::into),
+                ..Selection::default()
+            };
+            selection.condition()
         };
         assert_eq!(condition("a || b", None), "a || b");
         assert_eq!(condition("", Some("shop")), r#"namespace == "shop""#);

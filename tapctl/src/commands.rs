@@ -4,6 +4,7 @@ mod audit;
 mod get;
 mod ledger;
 mod mirror;
+mod mock;
 mod redact;
 mod replay;
 mod search;
@@ -64,6 +65,11 @@ pub async fn run(invocation: Invocation, out: &mut impl Write) -> Result<Verdict
     if let Command::Redact(arguments) = command {
         return redact::run(arguments, output, &style, out);
     }
+    // Needs one only where it has no file.
+    if let Command::Mock(arguments) = command {
+        let source = mock::Source { collector: &collector, timeout };
+        return mock::run(source, *arguments, output, &style, out).await;
+    }
     if let Command::Replay(arguments) = &command {
         // Wrong settings are told before anything is connected.
         replay::plan(arguments)?;
@@ -78,6 +84,6 @@ pub async fn run(invocation: Invocation, out: &mut impl Write) -> Result<Verdict
         Command::Replay(arguments) => replay::run(session, arguments).await,
         Command::Mirror(arguments) => mirror::run(session, arguments).await,
         Command::Audit(arguments) => audit::run(session, arguments).await,
-        Command::Redact(_) | Command::Completion { .. } => Ok(Verdict::Good),
+        Command::Redact(_) | Command::Mock(_) | Command::Completion { .. } => Ok(Verdict::Good),
     }
 }

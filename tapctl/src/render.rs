@@ -5,6 +5,7 @@ pub(crate) mod exchange;
 pub(crate) mod json;
 pub(crate) mod ledger;
 pub(crate) mod mirror;
+pub(crate) mod mock;
 pub(crate) mod redactions;
 pub(crate) mod report;
 pub(crate) mod rows;

@@ -6,6 +6,7 @@ use tap_flow::{
     TapId, Version,
 };
 use tap_proto::v1::{self, body::Content, completeness::State};
+use tap_redact::{DropReason, Redaction, Redactor};
 
 /// The exchange, as far as it was stored: no times, no addresses.
 pub(crate) fn exchange(stored: v1::Exchange) -> Exchange {
@@ -80,4 +81,53 @@ fn body(stored: Option<v1::Body>, completeness: Option<v1::Completeness>) -> (Bo
     };
     // Decoded when it was captured: a coding in the header does not tell of these bytes.
     (Body { size: content.len() as u64, content, ..Body::default() }, completeness)
+}
+
+/// `stored` as it would have been stored, had it been captured by an agent with this redactor.
+pub(crate) fn redact(mut stored: v1::Exchange, redactor: &Redactor) -> v1::Exchange {
+    let redacted = redactor.redact(exchange(stored.clone()));
+    let dropped = (redacted.request_body_dropped(), redacted.response_body_dropped());
+    let (redacted, redactions) = redacted.into_parts();
+    if let (Some(stored), Some(redacted)) = (&mut stored.request, redacted.request) {
+        let target = String::from_utf8_lossy(&redacted.target).into_owned();
+        let (path, query) = target.split_once('?').unwrap_or((&target, ""));
+        (stored.path, stored.query) = (path.to_owned(), query.to_owned());
+        stored.headers = stored_headers(redacted.headers);
+        put(&mut stored.body, redacted.body, dropped.0);
+    }
+    if let (Some(stored), Some(redacted)) = (&mut stored.response, redacted.response) {
+        stored.reason = String::from_utf8_lossy(&redacted.reason).into_owned();
+        stored.headers = stored_headers(redacted.headers);
+        put(&mut stored.body, redacted.body, dropped.1);
+    }
+    stored.redactions = redactions
+        .into_iter()
+        .map(|Redaction { rule, place, action, count }| v1::Redaction { rule, place, action, count })
+        .collect();
+    stored
+}
+
+fn put(stored: &mut Option<v1::Body>, redacted: Body, dropped: Option<DropReason>) {
+    let Some(stored) = stored else { return };
+    if let Some(reason) = dropped {
+        stored.content = None;
+        stored.dropped = reason.as_str().to_owned();
+        return;
+    }
+    stored.content = Some(match String::from_utf8(redacted.content.to_vec()) {
+        Ok(text) => Content::Text(text),
+        Err(_) => Content::Binary(redacted.content),
+    });
+}
+
+fn stored_headers(headers: Headers) -> Vec<v1::Header> {
+    let field = |Header { name, value }: Header| {
+        let raw_value = if std::str::from_utf8(&value).is_ok() { Vec::new() } else { value.to_vec() };
+        v1::Header {
+            name: String::from_utf8_lossy(&name).into_owned(),
+            value: String::from_utf8_lossy(&value).into_owned(),
+            raw_value,
+        }
+    };
+    headers.0.into_iter().map(field).collect()
 }

@@ -110,6 +110,11 @@ pub(crate) fn read(attribute: Attribute, exchange: &dyn View) -> Result<Value<'_
                 PeerName::Workload => names.workload,
             })
         }
+        Attribute::DestinationHost => match exchange.field(Field::Host).ok_or(Unknown)? {
+            Scalar::Text(Cow::Borrowed(host)) => text(without_port(host)),
+            Scalar::Text(Cow::Owned(host)) => Value::String(Cow::Owned(without_port(&host).to_owned())),
+            Scalar::Int(_) | Scalar::Nanos(_) => return Err(Unknown),
+        },
         Attribute::Version(part) => text(message(part)?.version),
         Attribute::Reason => text(message(Part::Response)?.reason),
         Attribute::Headers(part) => Value::Map(Map::Headers(message(part)?.headers)),
@@ -117,6 +122,14 @@ pub(crate) fn read(attribute: Attribute, exchange: &dyn View) -> Result<Value<'_
         Attribute::Complete(part) => Value::Bool(message(part)?.complete),
         Attribute::Body(part, field) => body(field, &message(part)?)?,
     })
+}
+
+/// `shop` of `shop:8080`, `[::1]` of `[::1]:8080`.
+fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    }
 }
 
 fn text(text: &str) -> Value<'_> {

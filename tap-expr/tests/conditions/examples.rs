@@ -59,6 +59,7 @@ fn conditions_that_hold() {
         "labels['app'] == 'cart' && labels.app == 'cart' && 'app' in labels",
         "source.ip == '10.0.0.9' && source.port == 40000 && source.workload == 'Deployment/web'",
         "destination.port in [80, 8080] && destination.service == 'cart'",
+        "destination.host == 'shop.example' && destination.host in ['shop.example', 'other']",
         "time >= timestamp('2026-01-31T12:00:00Z') && time < timestamp('2026-01-31T13:00:00+00:00')",
         "time + duration('1h') > timestamp('2026-01-31T13:00:00Z')",
         "time.getHours() == 12 && time.getFullYear() == 2026 && time.getDayOfWeek() == 6",

@@ -176,6 +176,26 @@ impl Parser {
         &self.buffer
     }
 
+    /// How many of the next bytes nobody needs, as they are past what is kept of the open body. Its last byte is
+    /// needed: it tells when the message ended.
+    pub(crate) fn unneeded(&self) -> u64 {
+        if !self.content.is_full() {
+            return 0;
+        }
+        match self.state {
+            State::Length { remaining } | State::Chunked(Chunked::Content { remaining }) => {
+                remaining.saturating_sub(1)
+            }
+            State::UntilClose => u64::MAX,
+            _ => 0,
+        }
+    }
+
+    /// Notes that the open message went on until this time.
+    pub(crate) fn reach(&mut self, time: u64) {
+        self.span.end = time;
+    }
+
     /// Memory that the open message holds.
     pub(crate) fn held_bytes(&self) -> usize {
         self.buffer.len() + self.content.kept_bytes() + self.head.as_ref().map_or(0, |head| head.length)

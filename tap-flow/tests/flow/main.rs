@@ -9,3 +9,4 @@ mod lifecycle;
 mod model;
 mod splits;
 mod support;
+mod unneeded;

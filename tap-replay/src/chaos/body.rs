@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fmt,
+    fmt, mem,
     pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
@@ -27,6 +27,8 @@ pub struct FaultyBody<B> {
     inner: B,
     faults: BodyFaults,
     cut_at: Option<u64>,
+    /// The length, and with it a share of it, is not known.
+    cuts_first_chunk: bool,
     on_cut: Option<Box<dyn FnOnce() + Send + Sync>>,
     /// The offsets of bytes to change, and by what.
     flips: BTreeMap<u64, u8>,
@@ -57,6 +59,7 @@ impl<B: Body<Data = Bytes>> FaultyBody<B> {
         let length = inner.size_hint().exact();
         let mut body = Self {
             cut_at: None,
+            cuts_first_chunk: false,
             on_cut,
             flips: BTreeMap::new(),
             taken: 0,
@@ -72,17 +75,15 @@ impl<B: Body<Data = Bytes>> FaultyBody<B> {
         if length == Some(0) {
             return body;
         }
-        if let Some(cut) = faults.cut.take() {
-            body.cut_at = match (cut.fault, length) {
-                (CutAt::Byte(byte), Some(length)) if byte >= length => None,
-                (CutAt::Byte(byte), _) => Some(byte),
-                (CutAt::Share(share), Some(length)) => Some(((length as f64 * share) as u64).min(length - 1)),
-                // Resolved when the first chunk has come.
-                (CutAt::Share(_), None) => None,
-            };
-            if body.cut_at.is_some() || length.is_none() {
-                faults.cut = Some(cut);
+        let place = if faults.breaks_halfway { Some(CutAt::Share(0.5)) } else { faults.cut_place() };
+        match (place, length) {
+            (Some(CutAt::Byte(byte)), Some(length)) if byte >= length => faults.cut = None,
+            (Some(CutAt::Byte(byte)), _) => body.cut_at = Some(byte),
+            (Some(CutAt::Share(share)), Some(length)) => {
+                body.cut_at = Some(((length as f64 * share) as u64).min(length - 1));
             }
+            (Some(CutAt::Share(_)), None) => body.cuts_first_chunk = true,
+            (None, _) => {}
         }
         if let Some(corruption) = faults.corruption.take() {
             let Corruption { bytes, mut random } = corruption.take_effect();
@@ -107,10 +108,7 @@ impl<B: Body<Data = Bytes>> FaultyBody<B> {
     fn accept(&mut self, chunk: Bytes) {
         let start = self.taken;
         self.taken += chunk.len() as u64;
-        if self.cut_at.is_none()
-            && let Some(cut) = &self.faults.cut
-            && matches!(cut.fault, CutAt::Share(_))
-        {
+        if mem::take(&mut self.cuts_first_chunk) {
             self.cut_at = Some(self.taken);
         }
         let mut flips = self.flips.range(start..self.taken).peekable();
@@ -139,6 +137,12 @@ impl<B: Body<Data = Bytes>> FaultyBody<B> {
             }
         }
         alone.max(shared)
+    }
+}
+
+impl BodyFaults {
+    fn cut_place(&self) -> Option<CutAt> {
+        self.cut.as_ref().map(|cut| cut.fault)
     }
 }
 

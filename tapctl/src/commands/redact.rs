@@ -92,7 +92,11 @@ fn rewritten(redactor: &Redactor, document: &Exchange) -> Result<Vec<u8>> {
 }
 
 /// With the file's settings, if there is one, and the profile, which wins over the file's.
-fn redactor(profile: Option<String>, rules: Option<&Path>, key_file: Option<&Path>) -> Result<Redactor> {
+pub(super) fn redactor(
+    profile: Option<String>,
+    rules: Option<&Path>,
+    key_file: Option<&Path>,
+) -> Result<Redactor> {
     let mut settings = match rules {
         Some(path) => {
             let text = fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;

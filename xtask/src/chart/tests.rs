@@ -247,8 +247,43 @@ fn everything_can_be_set() {
     assert_eq!(rendered.get("ServiceMonitor", "tap-agent")["spec"]["endpoints"][0]["interval"], "15s");
     assert_eq!(rendered.get("ConfigMap", "tap-dashboard")["metadata"]["labels"]["grafana_dashboard"], "1");
     let ingress = &rendered.get("NetworkPolicy", "tap-collector")["spec"]["ingress"];
-    assert_eq!(ingress[0]["from"].as_array().unwrap().len(), 2);
+    // The agents, the mock, and who is named.
+    assert_eq!(ingress[0]["from"].as_array().unwrap().len(), 3);
     assert_eq!(ingress[1]["ports"], json!([{"port": "admin", "protocol": "TCP"}]));
+}
+
+#[test]
+fn a_mock_comes_only_when_it_is_asked_for_and_knows_from_where_it_answers() {
+    let Some(chart) = Chart::find() else { return };
+    assert!(!chart.render(&json!({})).unwrap().has("Deployment"));
+
+    let rendered = chart.render_set("everything");
+    let (mock, mock_pod) = pod(rendered.get("Deployment", "tap-mock"));
+    assert_eq!(mock["image"], "registry.example.com/mirror/podtap/tapctl:1.2.5");
+    assert_eq!(mock_pod["automountServiceAccountToken"], false);
+    for argument in [
+        "--listen=[::]:9090=payments.example",
+        "--listen=[::]:9091",
+        "--collector=http://tap-collector.podtap-system:7070",
+        "--filter=destination.host == \"payments.example\"",
+        "--chaos=/etc/podtap/mock/chaos.yaml",
+        "--session=cookie:sid",
+    ] {
+        assert!(mock["args"].as_array().unwrap().contains(&json!(argument)), "{argument}: {}", mock["args"]);
+    }
+    assert_eq!(rendered.settings("tap-mock", "chaos.yaml")["rules"][0]["name"], "slow");
+
+    let from_file = json!({
+        "mock": {"enabled": true, "since": "", "file": {"configMap": "recorded"}},
+        "networkPolicy": {"mockFrom": [{"podSelector": {}}]},
+    });
+    let rendered = chart.render(&from_file).unwrap();
+    let (mock, mock_pod) = pod(rendered.get("Deployment", "podtap-mock"));
+    assert!(mock["args"].as_array().unwrap().contains(&json!("--file=/captures/captures.jsonl")));
+    assert_eq!(mock_pod["volumes"][0]["configMap"]["name"], "recorded");
+    // With a file it has nothing to ask the collector.
+    let ingress = &rendered.get("NetworkPolicy", "podtap-collector")["spec"]["ingress"];
+    assert_eq!(ingress[0]["from"].as_array().unwrap().len(), 1);
 }
 
 #[test]
@@ -294,6 +329,8 @@ fn wrong_values_are_refused_by_name() {
         (json!({"image": {"tag": 1.10}}), "/image/tag"),
         (json!({"image": {"pullPolicy": "Sometimes"}}), "/image/pullPolicy"),
         (json!({"serviceMonitor": {"enabled": true}}), "networkPolicy.metricsFrom"),
+        (json!({"mock": {"enabled": true}}), "networkPolicy.mockFrom"),
+        (json!({"mock": {"listeners": [{"name": "admin", "port": 9090}]}}), "/mock/listeners/0/name"),
     ] {
         let refusal = chart.refusal(&values);
         assert!(refusal.contains(complaint), "{values}: {refusal}");
