@@ -329,11 +329,14 @@ fn compared_of(exchange: &Exchange) -> Exchange {
 }
 
 fn response_bytes(exchange: &Exchange) -> usize {
-    match exchange.response.as_ref().and_then(|response| response.body.as_ref()?.content.as_ref()) {
+    let Some(response) = &exchange.response else { return 0 };
+    let head: usize = response.headers.iter().map(|header| header.name.len() + header.value.len()).sum();
+    let body = match response.body.as_ref().and_then(|body| body.content.as_ref()) {
         Some(Content::Text(text)) => text.len(),
         Some(Content::Binary(bytes)) => bytes.len(),
         None => 0,
-    }
+    };
+    head + body
 }
 
 fn since_epoch() -> Duration {

@@ -1,4 +1,6 @@
-//! `cargo xtask bench`: the benchmarks of every package that has some.
+//! `cargo xtask bench`: the benchmarks of every package that has some. `cargo xtask bench mirror`: mirrors beside their peers.
+
+mod mirror;
 
 use std::fs;
 
@@ -9,12 +11,15 @@ use crate::{process, workspace::Workspace};
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// Only the benchmarks whose name contains this.
+    /// Only the benchmarks whose name contains this; or `mirror`, which is one of its own.
     filter: Option<String>,
 }
 
 /// Runs `cargo bench` in each package with a `benches` directory.
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
+    if options.filter.as_deref() == Some("mirror") {
+        return mirror::run(workspace);
+    }
     let mut manifests = Vec::new();
     for entry in fs::read_dir(workspace.root()).context("list the repository")? {
         let package = entry.context("read a directory entry")?.path();

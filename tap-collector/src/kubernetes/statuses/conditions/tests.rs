@@ -62,6 +62,32 @@ fn a_policy_in_use_is_as_expected() {
 }
 
 #[test]
+fn the_worst_of_the_mirrors_is_told() {
+    use tap_replay::mirror::Recent;
+
+    let told = |target: &str, state: Result<Recent, Refusal>| Told { target: target.to_owned(), state };
+    let well = told("http://well", Ok(Recent { answered: 9, failed: 1, ..Recent::default() }));
+    let drops = told("http://slow", Ok(Recent { answered: 9, dropped: 1, ..Recent::default() }));
+    let fails = told("http://away", Ok(Recent { failed: 1, failure: Some("timeout"), ..Recent::default() }));
+    let refusal = Refusal { reason: "TargetNotAllowed", message: "not listed".to_owned() };
+    let refused = told("http://other", Err(refusal));
+    let reports = reports(3, 3, &[]);
+    let of = |mirrors: &[Told]| {
+        let status = status(Facts { mirrors, ..facts(&reports, &[]) }, None, now(0));
+        let [status, reason, message] = condition(&status, "Mirroring").map(str::to_owned);
+        (status, reason, message)
+    };
+    assert_eq!(of(&[well.clone()]).1, "AsExpected");
+    assert_eq!(of(&[well.clone(), drops.clone()]).1, "Dropping");
+    let (holds, reason, message) = of(&[drops.clone(), fails.clone()]);
+    assert_eq!((holds.as_str(), reason.as_str()), ("False", "TargetFails"));
+    assert!(message.starts_with("http://away: ") && message.ends_with("timeout"), "{message}");
+    assert_eq!(of(&[drops, fails, refused]).1, "TargetNotAllowed");
+    let without = status(facts(&reports, &[]), None, now(0));
+    assert!(without.conditions.iter().all(|condition| condition.type_ != "Mirroring"));
+}
+
+#[test]
 fn agents_that_go_by_an_older_generation_are_told_of() {
     let reports = reports(3, 3, &[]);
     let status = status(Facts { generation: Some(4), ..facts(&reports, &[]) }, None, now(0));
