@@ -11,6 +11,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use tap_admin::{Admin, LogLevel, Pending, Readiness, register_process_metrics};
+use tap_flow::TapId;
 use tap_proto::v1;
 use tokio::{
     net::TcpListener,
@@ -32,7 +33,7 @@ use crate::{
     metrics::AgentMetrics,
     pipeline::{Pipeline, PipelineContext, SegmentSource},
     registry::{Details, Registry, RouteId},
-    reload,
+    reload, self_test,
     taps::{Command, Hooks, TapState, TapStatus, Taps, TargetId, Wanted},
 };
 
@@ -40,6 +41,9 @@ use self::routes::Uplinks;
 
 /// Commands that wait for the thread of the taps: some for each pod of a node. Who sends more waits.
 const COMMANDS: usize = 4096;
+
+/// The root of the cgroup tree on every 64-bit kernel (since 5.5; `kernfs_create_root`, fs/kernfs/dir.c).
+const ROOT_CGROUP: TapId = TapId(1);
 
 /// How often targets that have ended are folded.
 const FOLD_INTERVAL: Duration = Duration::from_secs(1);
@@ -99,11 +103,20 @@ impl Agent {
             rings: config.rings.count,
             ring_bytes: config.rings.bytes,
             segment_cap: config.rings.segment_bytes,
+            judge: true,
         };
         let mut capture = Capture::load(&options).context("load the kernel programs")?;
-        let rings = capture.take_rings();
+        let mut rings = capture.take_rings();
+        let mut self_test = Vec::new();
+        if config.self_test {
+            // Not in the root cgroup: it would run the programs for every socket of the host.
+            let own = hierarchy.own().filter(|own| own.tap != ROOT_CGROUP);
+            let report = self_test::run(&mut capture, &mut rings, own.as_ref().map(|own| own.path.as_path()));
+            report.log();
+            self_test.extend(report.results());
+        }
         let kernel = Kernel::new(capture);
-        Self::with_sources(config, log_level, hierarchy, kernel, rings, PodSource::Cluster).await
+        Self::with_sources(config, log_level, hierarchy, kernel, rings, PodSource::Cluster, self_test).await
     }
 
     /// Starts everything but the kernel programs.
@@ -114,6 +127,7 @@ impl Agent {
         kernel: K,
         sources: Vec<S>,
         pod_source: PodSource,
+        self_test: Vec<(&'static str, &'static str)>,
     ) -> anyhow::Result<Self>
     where
         K: Hooks + crate::ledger::KernelLedger + Clone + 'static,
@@ -173,6 +187,7 @@ impl Agent {
                 spool_limit: config.spool_bytes,
                 uplinks: uplinks.status(),
                 taps: status_rx.clone(),
+                self_test,
             };
             metrics.register(&mut registry);
             task::spawn(show_readiness(status_rx.clone(), readiness.clone(), looking));

@@ -12,6 +12,7 @@ use std::{
     io,
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use aya::{
@@ -25,10 +26,14 @@ use tap_flow::{Direction, TapId};
 mod cgroup;
 mod error;
 mod object;
+mod requests;
 mod ring;
 mod taps;
 
-pub use tap_common::{MAX_PORTS, MAX_SEGMENT_CAP, MAX_TAPS, Tally, TapCounters as KernelCounters};
+pub use tap_common::{
+    MAX_PORTS, MAX_SEGMENT_CAP, MAX_TAPS, Tally, TapCounters as KernelCounters, VERDICT_GIVEN_UP,
+    VERDICT_HTTP1, VERDICT_HTTP2, VERDICT_OTHER, VERDICT_TLS, VERDICT_UNKNOWN,
+};
 
 use self::{cgroup::Cgroup, taps::Taps};
 pub use self::{
@@ -46,11 +51,13 @@ pub struct CaptureOptions {
     pub ring_bytes: usize,
     /// Payload bytes copied of one segment, at most [`MAX_SEGMENT_CAP`]; the rest is counted as truncated.
     pub segment_cap: u32,
+    /// Judge in the kernel what each connection speaks, and copy no more than the first segment of what is not HTTP/1.
+    pub judge: bool,
 }
 
 impl Default for CaptureOptions {
     fn default() -> Self {
-        Self { rings: 2, ring_bytes: 32 << 20, segment_cap: MAX_SEGMENT_CAP }
+        Self { rings: 2, ring_bytes: 32 << 20, segment_cap: MAX_SEGMENT_CAP, judge: true }
     }
 }
 
@@ -62,6 +69,16 @@ pub enum Ports {
     All,
     /// At most [`MAX_PORTS`].
     Only(Vec<u16>),
+}
+
+/// What a program did so far. Runs are counted while the kernel is told to, as by the setting `kernel.bpf_stats_enabled`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProgramStats {
+    pub name: &'static str,
+    pub runs: u64,
+    pub time: Duration,
+    /// How many instructions the verifier went through to accept it (5.16); 0 where it doesn't say.
+    pub verified_instructions: u32,
 }
 
 /// The loaded programs.
@@ -119,6 +136,22 @@ impl Capture {
             sum += value;
         }
         Ok(sum)
+    }
+
+    /// What the programs did so far.
+    pub fn program_stats(&mut self) -> Result<[ProgramStats; 2], CaptureError> {
+        let mut stats = |direction, name| {
+            let info = object::program(&mut self.programs, direction)?
+                .info()
+                .map_err(|source| CaptureError::program("read what the kernel knows of a program", source))?;
+            Ok(ProgramStats {
+                name,
+                runs: info.run_count(),
+                time: info.run_time(),
+                verified_instructions: info.verified_instruction_count().unwrap_or_default(),
+            })
+        };
+        Ok([stats(Direction::Ingress, "ingress")?, stats(Direction::Egress, "egress")?])
     }
 
     /// Frees the counters of a tap that was detached. Those of an attached one stay.

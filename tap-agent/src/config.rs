@@ -63,6 +63,8 @@ pub struct Config {
     pub admin: Option<SocketAddr>,
     pub log: LogConfig,
     pub drain_timeout: Duration,
+    /// Whether to find out at the start what the hooks see on this kernel.
+    pub self_test: bool,
 }
 
 /// The collector's address.
@@ -131,6 +133,7 @@ impl Config {
             admin,
             log,
             drain_timeout,
+            self_test,
         } = settings;
         let mut errors = Errors::default();
         let kubernetes = kubernetes::check(kubernetes, &mut errors);
@@ -168,6 +171,7 @@ impl Config {
                 admin,
                 log,
                 drain_timeout,
+                self_test: self_test.unwrap_or(true),
             }),
             _ => Err(ConfigErrors(errors.0)),
         }

@@ -7,14 +7,18 @@ use std::{
     time::Duration,
 };
 
-use tap_flow::{Segment, TapId};
-use tracing::warn;
+use tap_flow::{Segment, TapId, Unneeded};
+use tracing::{debug, warn};
 
 use crate::{
     amount::Amount,
-    capture::{Attachment, Capture, CaptureError, KernelCounters, Ports, SegmentRing, Tally},
+    capture::{
+        Attachment, Capture, CaptureError, KernelCounters, Ports, ProgramStats, SegmentRing, Tally,
+        VERDICT_GIVEN_UP, VERDICT_HTTP1, VERDICT_HTTP2, VERDICT_OTHER, VERDICT_TLS, VERDICT_UNKNOWN,
+    },
     cgroup::Cgroup,
     config::PortFilter,
+    coverage::Coverage,
     ledger::{KernelAmounts, KernelLedger, Losses, Reason, Stage},
     pipeline::SegmentSource,
     taps::Hooks,
@@ -80,6 +84,16 @@ impl KernelLedger for Kernel {
         let _capture = self.shared.capture();
         self.shared.retired().remove(&tap)
     }
+
+    fn programs(&self) -> Vec<ProgramStats> {
+        match self.shared.capture().program_stats() {
+            Ok(stats) => stats.to_vec(),
+            Err(error) => {
+                debug!("{error}");
+                Vec::new()
+            }
+        }
+    }
 }
 
 impl SegmentSource for SegmentRing {
@@ -87,8 +101,8 @@ impl SegmentSource for SegmentRing {
         SegmentRing::wait(self, timeout)
     }
 
-    fn drain(&mut self, max: usize, each: &mut dyn FnMut(Segment<'_>)) -> usize {
-        let drained = SegmentRing::drain(self, max, each);
+    fn drain(&mut self, max: usize, each: &mut dyn FnMut(Segment<'_>) -> Unneeded) -> usize {
+        let drained = self.serve(max, each);
         if drained.unknown > 0 {
             warn!(records = drained.unknown, "the ring holds records that this agent can't read");
         }
@@ -127,11 +141,27 @@ fn kernel_ports(ports: &PortFilter) -> Ports {
 
 /// The kernel's counters in the words of the ledger.
 fn amounts(counters: KernelCounters) -> KernelAmounts {
-    let KernelCounters { seen, copied, lost, truncated, port, fragment, malformed } = counters;
+    let KernelCounters {
+        seen,
+        copied,
+        lost,
+        truncated,
+        port,
+        fragment,
+        malformed,
+        skipped: _,
+        body,
+        by_verdict: _,
+    } = counters;
     let reasons = [
         (Stage::Kernel, "port_filter", port),
         (Stage::Kernel, "fragment", fragment),
         (Stage::Kernel, "malformed", malformed),
+        (Stage::Kernel, "tls", counters.skipped_as(VERDICT_TLS)),
+        (Stage::Kernel, "http2", counters.skipped_as(VERDICT_HTTP2)),
+        (Stage::Kernel, "not_http", counters.skipped_as(VERDICT_OTHER)),
+        (Stage::Kernel, "given_up", counters.skipped_as(VERDICT_GIVEN_UP)),
+        (Stage::Kernel, "body_cap", body),
         // The segment itself was copied or lost, and counts there.
         (Stage::Kernel, "segment_cap", Tally { segments: 0, ..truncated }),
         (Stage::Ring, "full", lost),
@@ -143,6 +173,23 @@ fn amounts(counters: KernelCounters) -> KernelAmounts {
             .map(|(stage, word, tally)| (Reason { stage, word }, amount(tally)))
             .into_iter()
             .collect::<Losses>(),
+        coverage: coverage(&counters),
+    }
+}
+
+/// What the payload was that passed the filters, by what its connection speaks.
+fn coverage(counters: &KernelCounters) -> Coverage {
+    let bytes = |verdict: u32| {
+        let passed = counters.by_verdict.get(verdict as usize).copied().unwrap_or_default();
+        passed + counters.skipped_as(verdict).bytes
+    };
+    Coverage {
+        http1: bytes(VERDICT_HTTP1),
+        http2: bytes(VERDICT_HTTP2),
+        tls: bytes(VERDICT_TLS),
+        // What was HTTP/1 and is no longer: most are WebSockets.
+        other: bytes(VERDICT_OTHER) + bytes(VERDICT_GIVEN_UP),
+        unknown: bytes(VERDICT_UNKNOWN),
     }
 }
 
@@ -171,16 +218,21 @@ mod tests {
     fn the_words_account_for_everything_seen() {
         let tally = |n| Tally { segments: n, bytes: 10 * n };
         let counters = KernelCounters {
-            seen: tally(31),
+            seen: tally(77),
             copied: tally(1),
             lost: tally(2),
             truncated: tally(4),
             port: tally(8),
             fragment: tally(15),
             malformed: tally(1),
+            skipped: [tally(5), tally(6), tally(7), tally(8)],
+            body: tally(20),
+            by_verdict: [100, 200, 300, 400, 500, 600, 0, 0],
         };
-        let KernelAmounts { seen, copied, losses } = amounts(counters);
+        let KernelAmounts { seen, copied, losses, coverage } = amounts(counters);
         let lost: Amount = losses.values().copied().sum();
         assert_eq!(seen.bytes, copied.bytes + lost.bytes);
+        let expected = Coverage { http1: 200, http2: 460, tls: 350, other: 570 + 680, unknown: 100 };
+        assert_eq!(coverage, expected);
     }
 }

@@ -20,6 +20,8 @@ use tokio::sync::watch;
 
 use crate::{
     amount::Amount,
+    capture::ProgramStats,
+    coverage::Coverage,
     registry::{Registry, RouteId, Target, TargetKey},
     spool::Spool,
 };
@@ -54,6 +56,7 @@ pub struct KernelAmounts {
     /// Put into a ring.
     pub copied: Amount,
     pub losses: Losses,
+    pub coverage: Coverage,
 }
 
 /// Where the kernel's counters are read. A tap that was never attached has none.
@@ -62,6 +65,11 @@ pub trait KernelLedger: Send + Sync {
 
     /// Forgets a tap that is detached; returns what it counted.
     fn take(&self, tap: TapId) -> Option<KernelAmounts>;
+
+    /// What the programs did so far, where there are any.
+    fn programs(&self) -> Vec<ProgramStats> {
+        Vec::new()
+    }
 }
 
 /// What one ring's thread counted for one tap.
@@ -111,6 +119,7 @@ pub struct Account {
     pub pending: Amount,
     pub losses: Losses,
     pub flows: FlowCounts,
+    pub coverage: Coverage,
     /// The TapPolicies that select it.
     pub policies: Vec<String>,
 }
@@ -129,7 +138,8 @@ pub struct FlowCounts {
 
 impl KernelAmounts {
     pub fn add(&mut self, other: Self) {
-        let Self { seen, copied, losses } = other;
+        let Self { seen, copied, losses, coverage } = other;
+        self.coverage += coverage;
         self.seen += seen;
         self.copied += copied;
         for (reason, amount) in losses {
@@ -197,6 +207,11 @@ impl Ledger {
         self.accounts_of(|_| true)
     }
 
+    /// What the kernel programs did so far.
+    pub fn programs(&self) -> Vec<ProgramStats> {
+        self.kernel.programs()
+    }
+
     /// How many targets have an account.
     pub fn targets(&self) -> usize {
         self.registry.len()
@@ -249,9 +264,11 @@ impl Ledger {
 
         let mut copied = Amount::ZERO;
         let kernel = taps.iter().filter_map(|tap| self.kernel.amounts(*tap));
-        for KernelAmounts { seen, copied: put, losses } in kernel.chain(ended.kernel(key).cloned()) {
+        for KernelAmounts { seen, copied: put, losses, coverage } in kernel.chain(ended.kernel(key).cloned())
+        {
             account.seen += seen;
             copied += put;
+            account.coverage += coverage;
             losses.iter().for_each(|(reason, amount)| account.lose(*reason, *amount));
         }
         account.pending += Amount::of_bytes(copied.bytes.saturating_sub(read_bytes));
@@ -300,7 +317,8 @@ impl Account {
 
 impl From<Account> for v1::TargetLedger {
     fn from(account: Account) -> Self {
-        let Account { name, seen, assembled, stored, pending, losses, flows: _, policies } = account;
+        let Account { name, seen, assembled, stored, pending, losses, flows: _, coverage, policies } =
+            account;
         let mut losses: Vec<_> = losses.into_iter().collect();
         losses.sort_unstable_by_key(|(reason, _)| *reason);
         Self {
@@ -318,6 +336,7 @@ impl From<Account> for v1::TargetLedger {
                 })
                 .collect(),
             policies,
+            coverage: Some(coverage.into()),
         }
     }
 }

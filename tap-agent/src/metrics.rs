@@ -15,6 +15,7 @@ use tokio::sync::watch;
 
 use crate::{
     amount::Amount,
+    capture::ProgramStats,
     ledger::{Account, Ledger, Reason},
     spool::Spool,
     taps::{TapState, TapStatus},
@@ -31,6 +32,8 @@ pub struct AgentMetrics {
     pub spool_limit: usize,
     pub uplinks: Vec<Arc<UplinkStatus>>,
     pub taps: watch::Receiver<Vec<TapStatus>>,
+    /// What was looked for at the start, and the word for what was found.
+    pub self_test: Vec<(&'static str, &'static str)>,
 }
 
 impl AgentMetrics {
@@ -45,6 +48,8 @@ impl Collector for AgentMetrics {
         let mut families = Families(encoder);
         families.ledger(&self.ledger.accounts())?;
         families.taps(&self.taps.borrow())?;
+        families.self_test(&self.self_test)?;
+        families.programs(&self.ledger.programs())?;
         families.gauge(
             "podtap_agent_spool_bytes",
             "Encoded exchanges that are not acknowledged.",
@@ -132,6 +137,16 @@ impl Families<'_> {
             MetricType::Counter,
             opaque,
         )?;
+        let coverage = accounts.iter().flat_map(|account| {
+            let shares = account.coverage.by_protocol();
+            shares.map(|(protocol, bytes)| (account.name.as_str(), vec![("protocol", protocol)], bytes))
+        });
+        self.family(
+            "podtap_agent_coverage_bytes",
+            "TCP payload that passed the filters, by what its connection speaks.",
+            MetricType::Counter,
+            coverage,
+        )?;
         let gauges: [(&str, &str, Read); 2] = [
             ("podtap_agent_pending_exchanges", "Exchanges on the way to the collector.", |account| {
                 account.pending.exchanges
@@ -178,6 +193,40 @@ impl Families<'_> {
             (tap.name.as_str(), vec![("state", state)], 1)
         });
         self.family("podtap_agent_target_state", "1 for the state of each target.", MetricType::Gauge, values)
+    }
+
+    fn programs(&mut self, programs: &[ProgramStats]) -> fmt::Result {
+        let name = "podtap_agent_program_runs";
+        let help = "Runs of the kernel programs, while kernel.bpf_stats_enabled is on.";
+        let mut encoder = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for ProgramStats { name, runs, .. } in programs {
+            ConstCounter::new(*runs).encode(encoder.encode_family(&[("program", *name)])?)?;
+        }
+        let name = "podtap_agent_program_run_seconds";
+        let help = "How long the kernel programs ran, while kernel.bpf_stats_enabled is on.";
+        let mut encoder = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for ProgramStats { name, time, .. } in programs {
+            ConstCounter::new(time.as_secs_f64()).encode(encoder.encode_family(&[("program", *name)])?)?;
+        }
+        let name = "podtap_agent_program_verified_instructions";
+        let help = "Instructions that the verifier went through, of a million; 0 before Linux 5.16.";
+        let mut encoder = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for ProgramStats { name, verified_instructions, .. } in programs {
+            let value = u64::from(*verified_instructions);
+            gauge(value).encode(encoder.encode_family(&[("program", *name)])?)?;
+        }
+        Ok(())
+    }
+
+    fn self_test(&mut self, results: &[(&'static str, &'static str)]) -> fmt::Result {
+        let help =
+            "1 for what was found at the start of each way to send, and of redirection past the hooks.";
+        let name = "podtap_agent_self_test";
+        let mut encoder = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (path, result) in results {
+            gauge(1).encode(encoder.encode_family(&[("path", *path), ("result", *result)])?)?;
+        }
+        Ok(())
     }
 
     fn gauge(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {

@@ -14,7 +14,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use tap_flow::{Assembler, Exchange, Limits, Segment, TapId};
+use tap_flow::{Assembler, Exchange, Limits, Segment, TapId, Unneeded};
 use tap_policy::{Replayed, Unkept, is_replayed};
 use tap_redact::{Redactor, Subject};
 use tokio::sync::watch;
@@ -56,8 +56,9 @@ pub trait SegmentSource: Send + 'static {
     /// Returns when there is much to read, or after `timeout`.
     fn wait(&mut self, timeout: Duration) -> io::Result<()>;
 
-    /// Hands over what is there, `max` records at most; returns how many there were.
-    fn drain(&mut self, max: usize, each: &mut dyn FnMut(Segment<'_>)) -> usize;
+    /// Hands over what is there, `max` records at most; returns how many there were. What is not needed of a segment's
+    /// connection from then on may be left out.
+    fn drain(&mut self, max: usize, each: &mut dyn FnMut(Segment<'_>) -> Unneeded) -> usize;
 }
 
 /// What the threads of all rings share.
@@ -236,10 +237,11 @@ impl<S: SegmentSource> Ring<S> {
         outlet.follow_redaction();
         let records = source.drain(RECORDS_PER_TURN, &mut |segment| {
             // A tap is registered before it is attached, so what has no target was never asked for.
-            if outlet.knows(segment.key.tap) {
-                outlet.segment_time = segment.time;
-                assembler.push(segment, &mut |exchange| outlet.take(exchange));
+            if !outlet.knows(segment.key.tap) {
+                return Unneeded::Nothing;
             }
+            outlet.segment_time = segment.time;
+            assembler.push(segment, &mut |exchange| outlet.take(exchange))
         });
         let due = outlet.flush_due();
         if due || records > 0 {

@@ -10,6 +10,7 @@
 
 mod counters;
 mod record;
+mod socket;
 mod tap;
 
 #[cfg(feature = "user")]
@@ -22,6 +23,11 @@ pub use crate::{
     record::{
         DIRECTION_EGRESS, DIRECTION_INGRESS, FAMILY_IPV4, FAMILY_IPV6, KIND_SEGMENT, RecordHeader,
         SegmentRecord, VERSION,
+    },
+    socket::{
+        ASK_SKIP_EGRESS, ASK_SKIP_INGRESS, ASK_VERDICT, MAX_REQUESTS, Request, SKIPPING_VERDICTS,
+        SocketState, VERDICT_GIVEN_UP, VERDICT_HTTP1, VERDICT_HTTP2, VERDICT_OTHER, VERDICT_TLS,
+        VERDICT_UNKNOWN, VERDICTS,
     },
     tap::{MAX_LEVELS, MAX_PORTS, MAX_TAPS, TapConfig, TapLevels},
 };

@@ -1,25 +1,18 @@
 //! Copying a segment into its ring.
 
-use aya_ebpf::{
-    bindings::__sk_buff,
-    helpers::{bpf_get_socket_cookie, bpf_ktime_get_boot_ns},
-};
+use aya_ebpf::{bindings::__sk_buff, helpers::bpf_ktime_get_boot_ns};
 use tap_common::{
     KIND_SEGMENT, MAX_RECORD_PAYLOAD, MAX_RECORDS_PER_SEGMENT, MAX_SEGMENT_CAP, RecordHeader, SegmentRecord,
     VERSION,
 };
 
 use crate::{
-    Fate, Outcome,
+    FIN, Fate, Outcome, RST, SYN,
     packet::{Address, Packet},
     ring::RingRef,
     socket::Ends,
     tap::{self, Tap},
 };
-
-const FIN: u8 = 0x01;
-const SYN: u8 = 0x02;
-const RST: u8 = 0x04;
 
 /// Copies a segment but for the last `cut` bytes, in as many records as it takes.
 #[inline(always)]
@@ -27,6 +20,7 @@ pub(crate) fn copy(
     skb: *mut __sk_buff,
     direction: u8,
     tap: &Tap,
+    cookie: u64,
     segment: &Packet,
     ends: &Ends,
     cut: u32,
@@ -37,8 +31,7 @@ pub(crate) fn copy(
         header: RecordHeader { kind: KIND_SEGMENT, version: VERSION, len: 0 },
         // SAFETY: takes nothing. 5.8 (`bpf_base_func_proto`, kernel/bpf/helpers.c).
         time: unsafe { bpf_ktime_get_boot_ns() },
-        // SAFETY: the packet is the program's context.
-        cookie: unsafe { bpf_get_socket_cookie(skb.cast()) },
+        cookie,
         tap: tap.id,
         cgroup: tap::cgroup(skb),
         local: bytes(ends.local),

@@ -2,7 +2,7 @@
 
 use core::arch::asm;
 
-use tap_common::{Tally, TapCounters};
+use tap_common::{SKIPPING_VERDICTS, Tally, TapCounters, VERDICT_TLS, VERDICTS};
 
 use crate::maps::COUNTERS;
 
@@ -55,6 +55,29 @@ impl Counters {
         count(unsafe { &raw mut (*self.0).malformed }, 1, bytes);
     }
 
+    /// Payload that is not copied because of a verdict.
+    #[inline(always)]
+    pub(crate) fn skipped(&self, verdict: u32, segments: u32, bytes: u32) {
+        let index = within::<SKIPPING_VERDICTS>(verdict.wrapping_sub(VERDICT_TLS));
+        // SAFETY: as in `seen`; within the array.
+        count(unsafe { (&raw mut (*self.0).skipped).cast::<Tally>().add(index) }, segments, bytes);
+    }
+
+    /// The rest of a body.
+    #[inline(always)]
+    pub(crate) fn body(&self, segments: u32, bytes: u32) {
+        // SAFETY: as in `seen`.
+        count(unsafe { &raw mut (*self.0).body }, segments, bytes);
+    }
+
+    /// Payload of a connection with this verdict.
+    #[inline(always)]
+    pub(crate) fn by_verdict(&self, verdict: u32, bytes: u32) {
+        let index = within::<VERDICTS>(verdict);
+        // SAFETY: as in `seen`; within the array.
+        add(unsafe { (&raw mut (*self.0).by_verdict).cast::<u64>().add(index) }, bytes);
+    }
+
     #[inline(always)]
     fn truncated(&self, bytes: u32) {
         if bytes > 0 {
@@ -62,6 +85,16 @@ impl Counters {
             count(unsafe { &raw mut (*self.0).truncated }, 1, bytes);
         }
     }
+}
+
+/// An index into an array of `LEN` places, a power of two, with a bound that the compiler can't take for needless and
+/// the verifier sees.
+#[inline(always)]
+fn within<const LEN: usize>(index: u32) -> usize {
+    let mut index = u64::from(index);
+    // SAFETY: changes the register alone.
+    unsafe { asm!("{0} &= {1}", inout(reg) index, const LEN - 1) };
+    index as usize
 }
 
 #[inline(always)]

@@ -18,26 +18,31 @@ mod maps;
 mod packet;
 mod ring;
 mod socket;
+mod state;
 mod tap;
+mod verdict;
 
-use aya_ebpf::{bindings::__sk_buff, macros::cgroup_skb, programs::SkBuffContext};
-use tap_common::{DIRECTION_EGRESS, DIRECTION_INGRESS};
-
-use crate::{
-    counters::Counters,
-    packet::{Kind, Packet},
-    tap::Tap,
+use aya_ebpf::{
+    bindings::__sk_buff, helpers::bpf_get_socket_cookie, macros::cgroup_skb, programs::SkBuffContext,
 };
+use tap_common::{DIRECTION_EGRESS, DIRECTION_INGRESS, VERDICT_UNKNOWN};
+
+use crate::{counters::Counters, packet::Kind, tap::Tap};
 
 /// What a `cgroup_skb` program returns to let the packet pass.
 const ALLOW: i32 = 1;
+
+/// Flags of the TCP header.
+const FIN: u8 = 0x01;
+const SYN: u8 = 0x02;
+const RST: u8 = 0x04;
 
 /// None of the helpers used here is restricted to programs with a GPL-compatible licence.
 #[unsafe(link_section = "license")]
 #[unsafe(no_mangle)]
 static LICENSE: [u8; 11] = *b"Apache-2.0\0";
 
-/// What became of a packet that carries TCP.
+/// What became of a segment.
 struct Outcome {
     fate: Fate,
     /// Bytes that are in a ring.
@@ -49,9 +54,6 @@ enum Fate {
     Copied,
     /// A ring was full, so that not all was copied.
     Lost,
-    Port,
-    Fragment,
-    Malformed,
 }
 
 #[cgroup_skb(ingress)]
@@ -67,41 +69,57 @@ fn tap_egress(context: SkBuffContext) -> i32 {
 /// Accounts for a packet that isn't nothing to a tap, whatever becomes of it.
 #[inline(always)]
 fn tap(skb: *mut __sk_buff, direction: u8) -> i32 {
-    let Some(packet) = packet::parse(skb) else { return ALLOW };
+    let Some(mut packet) = packet::parse(skb) else { return ALLOW };
     // Two of three packets of small exchanges: bare acknowledgements cost no more than this.
     if packet.is_bare() {
+        return ALLOW;
+    }
+    let socket = socket::connected(skb);
+    let state = state::of(socket, &packet, direction);
+    if state::skip_at_once(state, &packet) {
         return ALLOW;
     }
     let Some(tap) = Tap::of(skb) else { return ALLOW };
     let Some(counters) = Counters::of(tap.id) else { return ALLOW };
 
     let len = packet.payload_len;
-    let cut = len.saturating_sub(maps::SEGMENT_CAP.load());
     counters.seen(len);
-    let Outcome { fate, copied } = try_tap(skb, direction, &tap, &packet, cut);
+    match packet.kind {
+        Kind::Segment => {}
+        Kind::Fragment => {
+            counters.fragment(len);
+            return ALLOW;
+        }
+        Kind::Malformed => {
+            counters.malformed(len);
+            return ALLOW;
+        }
+    }
+    let ends = socket::ends(socket, direction, &packet);
+    if !tap.wants(&ends) {
+        counters.port(len);
+        return ALLOW;
+    }
+    // SAFETY: the packet is the program's context.
+    let cookie = unsafe { bpf_get_socket_cookie(skb.cast()) };
+    if state.is_null() {
+        counters.by_verdict(VERDICT_UNKNOWN, len);
+    } else {
+        let skip = state::unneeded(skb, socket, state, direction, tap.id, cookie, &packet, &counters);
+        if skip > 0 && skip == len && packet.flags & (FIN | RST) == 0 {
+            return ALLOW;
+        }
+        packet.leave_out(skip);
+    }
+
+    let len = packet.payload_len;
+    let cut = len.saturating_sub(maps::SEGMENT_CAP.load());
+    let Outcome { fate, copied } = copy::copy(skb, direction, &tap, cookie, &packet, &ends, cut);
     match fate {
         Fate::Copied => counters.copied(copied, cut),
         Fate::Lost => counters.lost(copied, len - cut - copied, cut),
-        Fate::Port => counters.port(len),
-        Fate::Fragment => counters.fragment(len),
-        Fate::Malformed => counters.malformed(len),
     }
     ALLOW
-}
-
-/// Copies a packet's payload but for the last `cut` bytes.
-#[inline(always)]
-fn try_tap(skb: *mut __sk_buff, direction: u8, tap: &Tap, packet: &Packet, cut: u32) -> Outcome {
-    match packet.kind {
-        Kind::Segment => {}
-        Kind::Fragment => return Outcome { fate: Fate::Fragment, copied: 0 },
-        Kind::Malformed => return Outcome { fate: Fate::Malformed, copied: 0 },
-    }
-    let ends = socket::ends(skb, direction, packet);
-    if !tap.wants(&ends) {
-        return Outcome { fate: Fate::Port, copied: 0 };
-    }
-    copy::copy(skb, direction, tap, packet, &ends, cut)
 }
 
 #[panic_handler]

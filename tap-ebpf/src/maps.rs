@@ -3,10 +3,10 @@
 use aya_ebpf::{
     Global,
     bindings::BPF_F_NO_PREALLOC,
-    btf_maps::{Array, ArrayOfMaps, HashMap, PerCpuHashMap, RingBuf},
+    btf_maps::{Array, ArrayOfMaps, HashMap, PerCpuHashMap, RingBuf, SkStorage},
     macros::btf_map,
 };
-use tap_common::{MAX_TAPS, TapConfig, TapCounters, TapLevels};
+use tap_common::{MAX_REQUESTS, MAX_TAPS, Request, SocketState, TapConfig, TapCounters, TapLevels};
 
 const NO_PREALLOC: usize = BPF_F_NO_PREALLOC as usize;
 
@@ -33,6 +33,14 @@ pub(crate) static LEVELS: Array<TapLevels, 1> = Array::new();
 pub(crate) static COUNTERS: PerCpuHashMap<u64, TapCounters, { 2 * MAX_TAPS as usize }, NO_PREALLOC> =
     PerCpuHashMap::new();
 
+/// What is known of sockets. Hangs on the sockets themselves, and goes with them: it needs no size.
+#[btf_map]
+pub(crate) static SOCKETS: SkStorage<SocketState> = SkStorage::new();
+
+/// What the agent asks of sockets, by [`Request::place`].
+#[btf_map]
+pub(crate) static REQUESTS: Array<Request, { MAX_REQUESTS as usize }> = Array::new();
+
 /// The number of rings, a power of two, less one. Set by the loader, as are the following.
 #[unsafe(no_mangle)]
 pub(crate) static RING_MASK: Global<u32> = Global::new(0);
@@ -44,3 +52,7 @@ pub(crate) static WAKE_BYTES: Global<u32> = Global::new(4096);
 /// How much is copied of one segment.
 #[unsafe(no_mangle)]
 pub(crate) static SEGMENT_CAP: Global<u32> = Global::new(0);
+
+/// 0: what a connection speaks is not judged here, and all of it is copied unless the agent asks otherwise.
+#[unsafe(no_mangle)]
+pub(crate) static JUDGE: Global<u32> = Global::new(1);

@@ -9,14 +9,14 @@ use core::mem::MaybeUninit;
 use aya_ebpf::{bindings::__sk_buff, helpers::bpf_skb_load_bytes};
 use tap_common::{FAMILY_IPV4, FAMILY_IPV6};
 
+use crate::{FIN, RST, SYN};
+
 const IPPROTO_TCP: u8 = 6;
 const IPPROTO_HOP_BY_HOP: u8 = 0;
 const IPPROTO_ROUTING: u8 = 43;
 const IPPROTO_FRAGMENT: u8 = 44;
 const IPPROTO_AUTHENTICATION: u8 = 51;
 const IPPROTO_DESTINATION: u8 = 60;
-
-const FIN_SYN_RST: u8 = 0x07;
 
 const IPV4_HEADER: u32 = 20;
 const IPV6_HEADER: u32 = 40;
@@ -64,10 +64,18 @@ struct Network {
 }
 
 impl Packet {
+    /// Leaves out the first `skip` bytes of the payload.
+    #[inline(always)]
+    pub(crate) fn leave_out(&mut self, skip: u32) {
+        self.sequence = self.sequence.wrapping_add(skip);
+        self.payload_offset += skip;
+        self.payload_len -= skip;
+    }
+
     /// Whether the segment neither carries payload nor opens or closes a connection.
     #[inline(always)]
     pub(crate) fn is_bare(&self) -> bool {
-        self.kind == Kind::Segment && self.payload_len == 0 && self.flags & FIN_SYN_RST == 0
+        self.kind == Kind::Segment && self.payload_len == 0 && self.flags & (FIN | SYN | RST) == 0
     }
 }
 
@@ -194,7 +202,7 @@ fn words(bytes: [u8; 16]) -> Address {
 
 /// The `N` bytes at `offset`, wherever the skb holds them; `None` when it ends before.
 #[inline(always)]
-fn load<const N: usize>(skb: *mut __sk_buff, offset: u32) -> Option<[u8; N]> {
+pub(crate) fn load<const N: usize>(skb: *mut __sk_buff, offset: u32) -> Option<[u8; N]> {
     let mut bytes = MaybeUninit::<[u8; N]>::uninit();
     // SAFETY: the helper writes `N` bytes into `bytes`, also when it fails (with zeros).
     let error = unsafe { bpf_skb_load_bytes(skb.cast(), offset, bytes.as_mut_ptr().cast(), N as u32) };

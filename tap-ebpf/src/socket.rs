@@ -1,4 +1,4 @@
-//! The two ends of a connection, as its socket knows them.
+//! The socket of a packet, and the two ends of its connection as it knows them.
 
 use core::{mem::offset_of, ptr};
 
@@ -17,6 +17,24 @@ pub(crate) struct Ends {
     pub(crate) remote_port: u16,
 }
 
+const REMOTE_PORT: usize = offset_of!(bpf_sock, dst_port) / 4;
+
+/// The packet's socket if it is connected, otherwise null.
+#[inline(always)]
+pub(crate) fn connected(skb: *mut __sk_buff) -> *mut bpf_sock {
+    // SAFETY: the packet is the program's context; `sk` is readable since 5.1.
+    let socket = unsafe { (*skb).__bindgen_anon_2.sk };
+    if socket.is_null() {
+        return ptr::null_mut();
+    }
+    // SAFETY: not null, as the verifier demands.
+    let socket = unsafe { bpf_sk_fullsock(socket) };
+    if socket.is_null() || remote_port(socket) == 0 {
+        return ptr::null_mut();
+    }
+    socket
+}
+
 /// The connection's ends: the socket's when it is connected, the packet's otherwise.
 ///
 /// They differ where this machine translates addresses for its own sockets (redirection to a proxy
@@ -27,7 +45,7 @@ pub(crate) struct Ends {
 /// During a handshake the hook runs with the listener, which isn't connected. What arrives then has
 /// the addresses that the new socket will have.
 #[inline(always)]
-pub(crate) fn ends(skb: *mut __sk_buff, direction: u8, packet: &Packet) -> Ends {
+pub(crate) fn ends(socket: *const bpf_sock, direction: u8, packet: &Packet) -> Ends {
     let (source, destination) = (packet.source, packet.destination);
     let (source_port, destination_port) = (packet.source_port, packet.destination_port);
     let mut ends = if direction == DIRECTION_INGRESS {
@@ -35,39 +53,23 @@ pub(crate) fn ends(skb: *mut __sk_buff, direction: u8, packet: &Packet) -> Ends 
     } else {
         Ends { local: source, remote: destination, local_port: source_port, remote_port: destination_port }
     };
-    take_connected(skb, packet.family, &mut ends);
+    if !socket.is_null() {
+        take_connected(socket, packet.family, &mut ends);
+    }
     ends
 }
 
-/// Puts the socket's ends in the place of the packet's, if it is connected.
+/// Puts the socket's ends in the place of the packet's.
 #[inline(always)]
-fn take_connected(skb: *mut __sk_buff, family: u8, ends: &mut Ends) {
+fn take_connected(socket: *const bpf_sock, family: u8, ends: &mut Ends) {
     const LOCAL_PORT: usize = offset_of!(bpf_sock, src_port) / 4;
-    // Before 5.18 the remote port could only be read as a word, of which it is the first half
-    // (`bpf_sock_is_valid_access`, net/core/filter.c).
-    const REMOTE_PORT: usize = offset_of!(bpf_sock, dst_port) / 4;
     const LOCAL_IPV4: usize = offset_of!(bpf_sock, src_ip4) / 4;
     const REMOTE_IPV4: usize = offset_of!(bpf_sock, dst_ip4) / 4;
     const LOCAL_IPV6: usize = offset_of!(bpf_sock, src_ip6) / 4;
     const REMOTE_IPV6: usize = offset_of!(bpf_sock, dst_ip6) / 4;
 
-    // SAFETY: the packet is the program's context; `sk` is readable since 5.1.
-    let socket = unsafe { (*skb).__bindgen_anon_2.sk };
-    if socket.is_null() {
-        return;
-    }
-    // SAFETY: not null, as the verifier demands.
-    let socket = unsafe { bpf_sk_fullsock(socket) };
-    if socket.is_null() {
-        return;
-    }
-    let [first, second, ..] = word(socket, REMOTE_PORT).to_ne_bytes();
-    let remote_port = u16::from_be_bytes([first, second]);
-    if remote_port == 0 {
-        return;
-    }
     ends.local_port = word(socket, LOCAL_PORT) as u16;
-    ends.remote_port = remote_port;
+    ends.remote_port = remote_port(socket);
     // By the address family of the packet and not of the socket, as an IPv6 socket may serve IPv4.
     if family == FAMILY_IPV4 {
         ends.local = [word(socket, LOCAL_IPV4), 0, 0, 0];
@@ -76,6 +78,15 @@ fn take_connected(skb: *mut __sk_buff, family: u8, ends: &mut Ends) {
         ends.local = address(socket, LOCAL_IPV6);
         ends.remote = address(socket, REMOTE_IPV6);
     }
+}
+
+/// 0 while the socket isn't connected.
+#[inline(always)]
+fn remote_port(socket: *const bpf_sock) -> u16 {
+    // Before 5.18 it could only be read as a word, of which it is the first half
+    // (`bpf_sock_is_valid_access`, net/core/filter.c).
+    let [first, second, ..] = word(socket, REMOTE_PORT).to_ne_bytes();
+    u16::from_be_bytes([first, second])
 }
 
 #[inline(always)]

@@ -88,6 +88,11 @@ pub enum Command {
   tapctl ledger -n shop
   tapctl ledger --agent node-1 --check && echo nothing is missing")]
     Ledger(Ledger),
+    /// Show how much of each target's traffic is HTTP/1, HTTP/2, TLS or something else.
+    #[command(after_help = "Examples:
+  tapctl coverage
+  tapctl coverage -n shop -o json")]
+    Coverage(Coverage),
     /// Send captured requests at a target again, with their recorded timing.
     #[command(
         after_help = "Only GET, HEAD and OPTIONS are sent unless other methods are allowed by name, and only what
@@ -217,6 +222,16 @@ pub struct Ledger {
     /// Exit with status 1 unless everything adds up.
     #[arg(long)]
     pub check: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct Coverage {
+    /// Only of this agent.
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub agent: String,
+    /// Only the pods of this Kubernetes namespace.
+    #[arg(long, short)]
+    pub namespace: Option<String>,
 }
 
 #[derive(Args, Clone, Debug)]

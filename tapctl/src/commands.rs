@@ -1,6 +1,7 @@
 //! One module per command: asks the collector, prints the answer.
 
 mod audit;
+mod coverage;
 mod get;
 mod ledger;
 mod mirror;
@@ -81,6 +82,7 @@ pub async fn run(invocation: Invocation, out: &mut impl Write) -> Result<Verdict
         Command::Get(arguments) => get::run(session, arguments).await,
         Command::Tail(arguments) => tail::run(session, arguments).await,
         Command::Ledger(arguments) => ledger::run(session, arguments).await,
+        Command::Coverage(arguments) => coverage::run(session, arguments).await,
         Command::Replay(arguments) => replay::run(session, arguments).await,
         Command::Mirror(arguments) => mirror::run(session, arguments).await,
         Command::Audit(arguments) => audit::run(session, arguments).await,

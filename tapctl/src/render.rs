@@ -1,5 +1,6 @@
 //! What people and programs read. Pure: values in, text out.
 
+pub(crate) mod coverage;
 pub mod escape;
 pub(crate) mod exchange;
 pub(crate) mod json;

@@ -17,8 +17,7 @@ use std::{
 use nix::sched::{CloneFlags, unshare};
 use podtap_tests::{Cgroup, PATIENCE, skip, until};
 use tap_agent::capture::{
-    Attachment, Capture, CaptureError, CaptureOptions, KernelCounters, MAX_SEGMENT_CAP, MIN_RING_BYTES,
-    Ports, SegmentRing,
+    Attachment, Capture, CaptureError, CaptureOptions, KernelCounters, MIN_RING_BYTES, Ports, SegmentRing,
 };
 use tap_flow::{Direction, FlowKey, TapId, TcpFlags};
 
@@ -186,13 +185,18 @@ fn converse(
     ends
 }
 
+/// Whatever it is, and the tests send what is no HTTP.
+fn everything() -> CaptureOptions {
+    CaptureOptions { judge: false, ..CaptureOptions::default() }
+}
+
 fn small_rings() -> CaptureOptions {
-    CaptureOptions { rings: 1, ring_bytes: MIN_RING_BYTES, segment_cap: MAX_SEGMENT_CAP }
+    CaptureOptions { rings: 1, ring_bytes: MIN_RING_BYTES, ..everything() }
 }
 
 #[test]
 fn a_tapped_server_yields_what_was_sent() {
-    let mut tapped = Tapped::new(&CaptureOptions::default(), || Ports::All);
+    let mut tapped = Tapped::new(&everything(), || Ports::All);
     for ip in LOOPBACK {
         for (request_len, response_len) in [(0, 0), (1, 1), (100, 70_000), (70_000, 100), (3 << 20, 5 << 20)]
         {
@@ -216,7 +220,7 @@ fn a_tapped_server_yields_what_was_sent() {
 
 #[test]
 fn a_tapped_client_is_the_local_end() {
-    let mut tapped = Tapped::new(&CaptureOptions::default(), || Ports::All);
+    let mut tapped = Tapped::new(&everything(), || Ports::All);
     for ip in LOOPBACK {
         let listener = listen_untapped(ip);
         let client = tapped.connect(listener.local_addr().unwrap());
@@ -235,7 +239,7 @@ fn a_tapped_client_is_the_local_end() {
 
 #[test]
 fn an_ipv6_socket_that_serves_ipv4_has_ipv4_addresses() {
-    let mut tapped = Tapped::new(&CaptureOptions::default(), || Ports::All);
+    let mut tapped = Tapped::new(&everything(), || Ports::All);
     let listener = tapped.listen(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
     let port = listener.local_addr().unwrap().port();
     let client = connect_untapped((Ipv4Addr::LOCALHOST, port).into());
@@ -249,7 +253,7 @@ fn an_ipv6_socket_that_serves_ipv4_has_ipv4_addresses() {
 
 #[test]
 fn a_connection_within_the_tap_is_two_flows() {
-    let mut tapped = Tapped::new(&CaptureOptions::default(), || Ports::All);
+    let mut tapped = Tapped::new(&everything(), || Ports::All);
     let listener = tapped.listen(LOOPBACK[0]);
     let client = tapped.connect(listener.local_addr().unwrap());
     let (client, server) = converse(client, &listener, b"request", b"response");
@@ -267,7 +271,7 @@ fn a_connection_within_the_tap_is_two_flows() {
 
 #[test]
 fn sockets_further_below_are_tapped() {
-    let mut tapped = Tapped::new(&CaptureOptions::default(), || Ports::All);
+    let mut tapped = Tapped::new(&everything(), || Ports::All);
     let pod = tapped.cgroup.child("pod").unwrap();
     let container = pod.child("container").unwrap();
     let listener = {
@@ -286,7 +290,7 @@ fn sockets_further_below_are_tapped() {
 fn other_ports_are_counted_and_not_copied() {
     let listed = listen_untapped(LOOPBACK[0]);
     let port = listed.local_addr().unwrap().port();
-    let mut tapped = Tapped::new(&CaptureOptions::default(), || Ports::Only(vec![port]));
+    let mut tapped = Tapped::new(&everything(), || Ports::Only(vec![port]));
     let other = listen_untapped(LOOPBACK[0]);
     converse(tapped.connect(other.local_addr().unwrap()), &other, b"not this", b"nor this one");
     converse(tapped.connect(listed.local_addr().unwrap()), &listed, b"this", b"and this");
@@ -326,7 +330,7 @@ fn what_a_full_ring_loses_is_counted_to_the_byte() {
 
 #[test]
 fn segments_beyond_the_cap_are_cut_to_the_byte() {
-    let options = CaptureOptions { segment_cap: 1000, ..CaptureOptions::default() };
+    let options = CaptureOptions { segment_cap: 1000, ..everything() };
     let mut tapped = Tapped::new(&options, || Ports::All);
     let listener = tapped.listen(LOOPBACK[0]);
     let client = connect_untapped(listener.local_addr().unwrap());
@@ -344,7 +348,7 @@ fn segments_beyond_the_cap_are_cut_to_the_byte() {
 
 #[test]
 fn a_flow_stays_in_its_ring_and_flows_spread_over_rings() {
-    let options = CaptureOptions { rings: 4, ring_bytes: 4 << 20, segment_cap: MAX_SEGMENT_CAP };
+    let options = CaptureOptions { rings: 4, ring_bytes: 4 << 20, ..everything() };
     let mut tapped = Tapped::new(&options, || Ports::All);
     let listener = tapped.listen(LOOPBACK[0]);
     for index in 0..200 {
@@ -557,7 +561,7 @@ fn segments_of_more_than_64_kib_are_copied_in_full() {
     if !ip(&["link", "set", "lo", "gso_max_size", "400000", "gro_max_size", "400000"]) {
         return skip("BIG TCP needs kernel 5.19 and iproute2 5.19");
     }
-    let mut tapped = Tapped::new(&CaptureOptions::default(), || Ports::All);
+    let mut tapped = Tapped::new(&everything(), || Ports::All);
     let listener = tapped.listen(LOOPBACK[1]);
     let client = connect_untapped(listener.local_addr().unwrap());
     let (request, response) = (noise(9 << 20, 8), noise(9 << 20, 9));

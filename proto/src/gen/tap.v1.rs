@@ -921,6 +921,25 @@ pub struct TargetLedger {
     /// one target for each namespace and set of policies, "namespace/(ended)", so that no amount is forgotten.
     #[prost(string, repeated, tag = "7")]
     pub policies: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// What the connections of the target speak. Not part of the account.
+    #[prost(message, optional, tag = "8")]
+    pub coverage: ::core::option::Option<Coverage>,
+}
+/// TCP payload that passed the filters, by what its connection speaks.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Coverage {
+    #[prost(uint64, tag = "1")]
+    pub http1_bytes: u64,
+    #[prost(uint64, tag = "2")]
+    pub http2_bytes: u64,
+    #[prost(uint64, tag = "3")]
+    pub tls_bytes: u64,
+    /// None of these; also what follows an upgrade.
+    #[prost(uint64, tag = "4")]
+    pub other_bytes: u64,
+    /// On connections that are older than the tap and have not shown yet what they speak.
+    #[prost(uint64, tag = "5")]
+    pub unknown_bytes: u64,
 }
 /// One TapPolicy as one agent sees it.
 #[derive(Clone, PartialEq, ::prost::Message)]

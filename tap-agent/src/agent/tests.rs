@@ -84,9 +84,17 @@ impl Scenario {
 
 async fn start_agent(config: &Config, host: &Host, kernel: &FakeKernel, source: FakeRing) -> Agent {
     let (hierarchy, kernel) = (host.hierarchy(), kernel.clone());
-    Agent::with_sources(config, LogLevel::default(), hierarchy, kernel, vec![source], PodSource::Commands)
-        .await
-        .unwrap()
+    Agent::with_sources(
+        config,
+        LogLevel::default(),
+        hierarchy,
+        kernel,
+        vec![source],
+        PodSource::Commands,
+        Vec::new(),
+    )
+    .await
+    .unwrap()
 }
 
 fn lost(account: &Account, stage: Stage, word: &'static str) -> Amount {

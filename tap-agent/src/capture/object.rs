@@ -15,7 +15,7 @@ use nix::sys::{
 use tap_common::{MAX_RECORD_PAYLOAD, MAX_SEGMENT_CAP};
 use tap_flow::Direction;
 
-use super::{Capture, CaptureError, CaptureOptions, SegmentRing, taps::Taps};
+use super::{Capture, CaptureError, CaptureOptions, SegmentRing, requests::Requests, taps::Taps};
 
 /// The most rings: one for each CPU of a large machine.
 pub const MAX_RINGS: usize = 64;
@@ -38,7 +38,7 @@ const WAKE_SHIFT: u32 = 3;
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tap-ebpf"));
 
 pub(super) fn load(options: &CaptureOptions) -> Result<Capture, CaptureError> {
-    let &CaptureOptions { rings, ring_bytes, segment_cap } = options;
+    let &CaptureOptions { rings, ring_bytes, segment_cap, judge } = options;
     check(options)?;
     if OBJECT.is_empty() {
         return Err(CaptureError::Stub);
@@ -52,6 +52,7 @@ pub(super) fn load(options: &CaptureOptions) -> Result<Capture, CaptureError> {
         .override_global("RING_MASK", &(rings as u32 - 1), true)
         .override_global("WAKE_BYTES", &(ring_bytes as u32 >> WAKE_SHIFT), true)
         .override_global("SEGMENT_CAP", &segment_cap, true)
+        .override_global("JUDGE", &u32::from(judge), true)
         .map_max_entries("RINGS", rings as u32)
         .load(OBJECT)
         .map_err(CaptureError::load)?;
@@ -61,7 +62,8 @@ pub(super) fn load(options: &CaptureOptions) -> Result<Capture, CaptureError> {
             .map_err(|source| CaptureError::program("load the kernel programs", source))?;
     }
 
-    let rings = make_rings(&mut programs, rings, ring_bytes)?;
+    let requests = Requests::new(typed(take_map(&mut programs, "REQUESTS")?)?);
+    let rings = make_rings(&mut programs, rings, ring_bytes, &requests)?;
     let taps =
         Taps::new(typed(take_map(&mut programs, "TAPS")?)?, typed(take_map(&mut programs, "LEVELS")?)?);
     let counters = typed(take_map(&mut programs, "COUNTERS")?)?;
@@ -81,7 +83,7 @@ pub(super) fn program(programs: &mut Ebpf, direction: Direction) -> Result<&mut 
 }
 
 fn check(options: &CaptureOptions) -> Result<(), CaptureError> {
-    let &CaptureOptions { rings, ring_bytes, segment_cap } = options;
+    let &CaptureOptions { rings, ring_bytes, segment_cap, judge: _ } = options;
     if !rings.is_power_of_two() || rings > MAX_RINGS {
         let expected = format!("expected a power of two from 1 to {MAX_RINGS}");
         return Err(CaptureError::Option { name: "rings", value: rings, expected });
@@ -122,6 +124,7 @@ fn make_rings(
     programs: &mut Ebpf,
     rings: usize,
     ring_bytes: usize,
+    requests: &Requests,
 ) -> Result<Vec<SegmentRing>, CaptureError> {
     let failed = |source| CaptureError::map("create the rings", source);
     let array = programs.map_mut("RINGS").ok_or(CaptureError::Missing { name: "RINGS" })?;
@@ -133,7 +136,7 @@ fn make_rings(
             let map = MapData::create(definition, "segments", None).map_err(failed)?;
             let ring = RingBuf::try_from(Map::RingBuf(map)).map_err(failed)?;
             array.set(index, &ring, 0).map_err(failed)?;
-            SegmentRing::new(ring)
+            SegmentRing::new(ring, requests.clone())
         })
         .collect()
 }

@@ -12,14 +12,15 @@ use nix::{
     sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout},
 };
 use tap_common::{DIRECTION_INGRESS, Decoded, FAMILY_IPV4, SegmentRecord, decode};
-use tap_flow::{CgroupId, Direction, FlowKey, Segment, TapId, TcpFlags};
+use tap_flow::{CgroupId, Direction, FlowKey, Segment, TapId, TcpFlags, Unneeded};
 
-use super::CaptureError;
+use super::{CaptureError, requests::Requests};
 
 /// One ring, read by one thread.
 pub struct SegmentRing {
     ring: RingBuf<MapData>,
     epoll: Epoll,
+    requests: Requests,
 }
 
 /// What [`SegmentRing::drain`] took from the ring.
@@ -34,14 +35,14 @@ pub struct Drained {
 }
 
 impl SegmentRing {
-    pub(super) fn new(ring: RingBuf<MapData>) -> Result<Self, CaptureError> {
+    pub(super) fn new(ring: RingBuf<MapData>, requests: Requests) -> Result<Self, CaptureError> {
         let watch = |error: Errno| CaptureError::Watch(error.into());
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(watch)?;
         // Edge-triggered: level-triggered, epoll returns at once whenever the ring holds anything
         // (`ringbuf_map_poll`, kernel/bpf/ringbuf.c, 5.8), and reading would never be batched.
         let event = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, 0);
         epoll.add(&ring, event).map_err(watch)?;
-        Ok(Self { ring, epoll })
+        Ok(Self { ring, epoll, requests })
     }
 
     /// Waits until the kernel programs wake the reader, as the ring has filled beyond a threshold, or until `timeout`.
@@ -60,6 +61,14 @@ impl SegmentRing {
     ///
     /// The segments borrow the ring's memory: nothing is copied or allocated.
     pub fn drain(&mut self, max_records: usize, mut each: impl FnMut(Segment<'_>)) -> Drained {
+        self.serve(max_records, |segment| {
+            each(segment);
+            Unneeded::Nothing
+        })
+    }
+
+    /// Likewise; and asks the programs to leave out what `each` says is not needed of the segment's connection.
+    pub fn serve(&mut self, max_records: usize, mut each: impl FnMut(Segment<'_>) -> Unneeded) -> Drained {
         let mut drained = Drained::default();
         while drained.records < max_records {
             let Some(entry) = self.ring.next() else { break };
@@ -67,7 +76,10 @@ impl SegmentRing {
             match decode(&entry) {
                 Ok(Decoded::Segment(record, payload)) => {
                     drained.bytes += payload.len() as u64;
-                    each(segment(&record, payload));
+                    match each(segment(&record, payload)) {
+                        Unneeded::Nothing => {}
+                        unneeded => self.requests.ask(record.cookie, unneeded),
+                    }
                 }
                 Ok(Decoded::Unknown { .. }) | Err(_) => drained.unknown += 1,
             }

@@ -35,6 +35,8 @@ pub struct Settings {
     pub log: LogSettings,
     /// How long to wait at the end for the collector, e.g. `10s`.
     pub drain_timeout: Option<String>,
+    /// Find out at the start what the hooks see on this kernel. Default: true.
+    pub self_test: Option<bool>,
 }
 
 /// What to tap: exactly one of `cgroup`, `systemd_unit` and `pid`.

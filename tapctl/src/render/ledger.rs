@@ -42,7 +42,8 @@ struct Balance {
 
 impl Balance {
     fn of(target: &TargetLedger) -> Self {
-        let TargetLedger { target: _, seen, assembled, stored, pending, losses, policies: _ } = target;
+        let TargetLedger { target: _, seen, assembled, stored, pending, losses, policies: _, coverage: _ } =
+            target;
         let amounts = [stored, pending].into_iter().chain(losses.iter().map(|loss| &loss.amount));
         let mut balance =
             Self { bytes: i128::from(bytes(seen)), exchanges: i128::from(exchanges(assembled)) };
@@ -172,7 +173,8 @@ fn agent_line(agent: &AgentLedger, style: &Style) -> String {
     )
 }
 
-fn each_target(agents: &[AgentLedger]) -> impl Iterator<Item = (&Ledger, &TargetLedger)> {
+/// Every target with the ledger in which it is.
+pub(super) fn each_target(agents: &[AgentLedger]) -> impl Iterator<Item = (&Ledger, &TargetLedger)> {
     agents
         .iter()
         .filter_map(|agent| agent.ledger.as_ref())

@@ -116,7 +116,8 @@ impl Client {
 
 impl Totals {
     fn add(&mut self, target: &TargetLedger) {
-        let TargetLedger { target: _, seen, assembled, stored, pending, losses, policies: _ } = target;
+        let TargetLedger { target: _, seen, assembled, stored, pending, losses, policies: _, coverage: _ } =
+            target;
         self.seen_bytes += Sum::from(seen.as_ref()).bytes;
         self.assembled += Sum::from(assembled.as_ref()).exchanges;
         self.stored += stored.as_ref().into();

@@ -14,14 +14,14 @@ use std::{
     time::Duration,
 };
 
-use tap_flow::{CgroupId, Direction, FlowKey, Segment, TapId, TcpFlags};
+use tap_flow::{CgroupId, Direction, FlowKey, Segment, TapId, TcpFlags, Unneeded};
 
 use crate::{
     amount::Amount,
     cgroup::{Cgroup, Hierarchy},
     clock::boottime,
     config::PortFilter,
-    ledger::{KernelAmounts, KernelLedger, Losses},
+    ledger::{KernelAmounts, KernelLedger},
     pipeline::SegmentSource,
     taps::Hooks,
 };
@@ -135,12 +135,12 @@ impl Drop for FakeAttachment {
 impl KernelLedger for FakeKernel {
     fn amounts(&self, tap: TapId) -> Option<KernelAmounts> {
         let counted = *self.counters.lock().unwrap().get(&tap)?;
-        Some(KernelAmounts { seen: counted, copied: counted, losses: Losses::new() })
+        Some(KernelAmounts { seen: counted, copied: counted, ..KernelAmounts::default() })
     }
 
     fn take(&self, tap: TapId) -> Option<KernelAmounts> {
         let counted = self.counters.lock().unwrap().remove(&tap)?;
-        Some(KernelAmounts { seen: counted, copied: counted, losses: Losses::new() })
+        Some(KernelAmounts { seen: counted, copied: counted, ..KernelAmounts::default() })
     }
 }
 
@@ -150,7 +150,7 @@ impl SegmentSource for FakeRing {
         Ok(())
     }
 
-    fn drain(&mut self, max: usize, each: &mut dyn FnMut(Segment<'_>)) -> usize {
+    fn drain(&mut self, max: usize, each: &mut dyn FnMut(Segment<'_>) -> Unneeded) -> usize {
         for records in 0..max {
             let Some(copied) = self.0.ring.lock().unwrap().pop_front() else { return records };
             let Copied { key, direction, time, sequence, payload } = &copied;
