@@ -227,7 +227,8 @@ fn a_connection_that_was_joined_in_its_middle_stays_possible_http() {
         let counters = tapped.counters();
         assert_eq!(counters.copied.bytes, counters.seen.bytes, "{counters:?}");
         assert!(counters.by_verdict[VERDICT_UNKNOWN as usize] >= 2000, "{side:?} {counters:?}");
-        let is_get = |exchange: &Exchange| exchange.request.as_ref().is_some_and(|it| &it.method[..] == b"GET");
+        let is_get =
+            |exchange: &Exchange| exchange.request.as_ref().is_some_and(|it| &it.method[..] == b"GET");
         assert!(tapped.exchanges.iter().any(is_get), "{side:?}: {:?}", tapped.exchanges);
     }
 }

@@ -17,6 +17,7 @@ mod process;
 mod proto;
 mod setup;
 mod test;
+mod vm;
 mod workspace;
 
 use std::process::ExitCode;
@@ -42,7 +43,10 @@ enum Command {
     Test(test::Options),
     /// Run the tests on a cluster: that of KUBECONFIG, or one of two nodes that is made for them on this machine.
     E2e(e2e::Options),
-    /// What must hold before a change is merged: format, lints, clean generated code, then `test`.
+    /// Run the capture scenarios on other kernels, each in a virtual machine.
+    Vm(vm::Options),
+    /// What must hold before a change is merged: format, lints, clean generated code, then `test`, and `vm` for the
+    /// oldest kernel and the newest.
     Ci,
     /// Run the fuzz targets, each for a bounded time.
     Fuzz(fuzz::Options),
@@ -65,6 +69,7 @@ fn main() -> ExitCode {
         Command::Demo(options) => demo::run(&workspace, &options),
         Command::Test(options) => test::run(&workspace, &options),
         Command::E2e(options) => e2e::run(&workspace, &options),
+        Command::Vm(options) => vm::run(&workspace, &options),
         Command::Ci => ci::run(&workspace),
         Command::Fuzz(options) => fuzz::run(&workspace, &options),
         Command::Bench(options) => bench::run(&workspace, &options),

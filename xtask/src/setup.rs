@@ -41,6 +41,17 @@ const PROGRAMS: [Program; 6] = [
     Program { name: "bpftool", why: "shows what is attached", packages: &["bpftool", "linux-tools-generic"] },
 ];
 
+/// What other kernels are run with.
+const MACHINES: [Program; 3] = [
+    Program { name: "qemu-system-x86_64", why: "runs other kernels", packages: &["qemu-system-x86"] },
+    Program {
+        name: "busybox",
+        why: "the programs beside the tests there",
+        packages: &["busybox-static", "busybox"],
+    },
+    Program { name: "dpkg", why: "unpacks kernels", packages: &["dpkg"] },
+];
+
 /// Installs what is missing.
 pub(crate) fn run(workspace: &Workspace) -> Result<Tools> {
     let missing: Vec<_> = PROGRAMS.iter().filter(|program| find(program.name).is_none()).collect();
@@ -56,6 +67,16 @@ pub(crate) fn run(workspace: &Workspace) -> Result<Tools> {
     let helm = helm().context("set up Helm")?;
     println!("setup: everything is here");
     Ok(Tools { grpcurl, helm })
+}
+
+/// Installs what virtual machines of other kernels need.
+pub(crate) fn machines() -> Result<()> {
+    let missing: Vec<_> = MACHINES.iter().filter(|program| find(program.name).is_none()).collect();
+    for program in &missing {
+        println!("setup: {} is missing ({})", program.name, program.why);
+    }
+    let choices: Vec<_> = missing.iter().map(|program| program.packages).collect();
+    if choices.is_empty() { Ok(()) } else { apt::install(&choices) }
 }
 
 /// Installs what renders the chart, alone.

@@ -97,18 +97,13 @@ pub(crate) fn check_format(workspace: &Workspace) -> Result<()> {
     process::run(workspace.cargo().args(["fmt", "--all", "--check"])).context("run `cargo fmt --all`")
 }
 
-/// Builds the binaries and the tests in one go, so that Cargo unifies features once and nothing is built twice.
+/// What builds the binaries and the tests in one go, so that Cargo unifies features once and nothing is built twice.
+pub(crate) const BUILD: [&str; 8] =
+    ["build", "--workspace", "--exclude", "tap-ebpf", "--bins", "--tests", "--test", e2e::TEST];
+
+/// Builds the binaries and the tests.
 pub(crate) fn build(workspace: &Workspace) -> Result<()> {
-    process::run(workspace.cargo().args([
-        "build",
-        "--workspace",
-        "--exclude",
-        "tap-ebpf",
-        "--bins",
-        "--tests",
-        "--test",
-        e2e::TEST,
-    ]))
+    process::run(workspace.cargo().args(BUILD))
 }
 
 /// `cargo test`, which runs the binaries of the privileged package by sudo where this is not root.
@@ -140,7 +135,7 @@ pub(crate) fn summarise(command: &mut Command) -> Result<(Summary, bool)> {
 
 impl Summary {
     /// "test result: ok. 5 passed; 0 failed; 1 ignored; …", or the line of one skipped test.
-    fn of_line(line: &str) -> Self {
+    pub(crate) fn of_line(line: &str) -> Self {
         // A test that skips passes as far as the runner knows.
         if line.contains(SKIPPED) {
             return Self { skipped: 1, ..Self::default() };

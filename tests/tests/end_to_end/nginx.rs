@@ -43,7 +43,8 @@ fn assert_complete(exchange: &Exchange) {
 
 fn assert_nothing_lost_before_assembly(totals: &Totals) {
     // But for what nobody needs.
-    let is_loss = |name: &str| name.starts_with("ring/") || name.starts_with("kernel/") && name != "kernel/body_cap";
+    let is_loss =
+        |name: &str| name.starts_with("ring/") || name.starts_with("kernel/") && name != "kernel/body_cap";
     let lost = totals.losses.keys().find(|name| is_loss(name));
     assert_eq!(lost, None, "{totals:#?}");
 }
