@@ -149,7 +149,9 @@ impl Mirrors {
         ours: impl Fn(&Entry) -> bool,
         wanted: impl Iterator<Item = (String, Settings, Option<Scope>)>,
     ) {
-        let mut current = self.shared.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        // Made without the lock, which the committer takes, too: certificates may be read. Nobody else replaces: the settings'
+        // mirrors are made before anything runs, and policies are followed by one task.
+        let current = self.entries();
         let mut entries: Entries = current
             .iter()
             .filter(|(_, entry)| !ours(entry))
@@ -175,7 +177,7 @@ impl Mirrors {
                 }
             }
         }
-        *current = Arc::new(entries);
+        *self.shared.entries.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(entries);
     }
 
     fn entries(&self) -> Arc<Entries> {

@@ -212,9 +212,9 @@ async fn run(shared: Arc<Shared>) {
             let ready = shared.next().await;
             let now = since_epoch();
             if now.saturating_sub(ready.time) > shared.rules.max_lag {
-                shared.state().tally.dropped(STALE, 1, now);
+                shared.state().tally.dropped(STALE, now);
             } else if bucket.as_mut().is_some_and(|bucket| !bucket.take(now)) {
-                shared.state().tally.dropped(RATE, 1, now);
+                shared.state().tally.left_out(RATE, 1);
             } else {
                 let place = Arc::clone(&shared.places).acquire_owned();
                 match time::timeout(shared.rules.timeout, place).await {
@@ -222,7 +222,7 @@ async fn run(shared: Arc<Shared>) {
                         shared.state().tally.sent(since_epoch().saturating_sub(ready.time));
                         shared.sends.spawn(send(Arc::clone(&shared), ready, place));
                     }
-                    _ => shared.state().tally.dropped(MAX_IN_FLIGHT, 1, since_epoch()),
+                    _ => shared.state().tally.dropped(MAX_IN_FLIGHT, since_epoch()),
                 }
             }
         }
@@ -235,7 +235,7 @@ async fn run(shared: Arc<Shared>) {
     state.is_stopped = true;
     state.queue.clear();
     // With what was taken out of the queue and not sent yet.
-    state.tally.stop(STOPPED, since_epoch());
+    state.tally.stop(STOPPED);
 }
 
 /// Sends one request and counts what comes of it.

@@ -386,6 +386,7 @@ async fn what_is_too_old_or_too_much_is_not_sent() {
     (0..50).for_each(|_| mirror.offer(&exchange("/", &[])));
     let report = until(&mirror, "the end", |report| report.waiting == 0 && report.in_flight == 0).await;
     assert_eq!(report.not_sent["stale"], 1);
+    assert_eq!(mirror.of_late().dropped, 1, "what is above the rate is left out as was wanted");
     // Three at once, and what the bucket gained while they were sent.
     assert!(report.sent >= 3 && report.not_sent["rate"] >= 40, "{report:?}");
 }

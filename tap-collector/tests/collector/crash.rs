@@ -1,4 +1,4 @@
-//! `kill -9` of a real collector process under ingest: nothing acknowledged is lost, nothing is stored twice.
+//! `kill -9` of a real collector process under ingest: nothing acknowledged is lost, nothing is stored or mirrored twice.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,6 +11,7 @@ use tempfile::tempdir;
 use tokio::task::JoinHandle;
 
 use crate::{
+    mirror::shadow,
     process::Process,
     support::{Agent, exchange, get, search, until},
 };
@@ -49,7 +50,9 @@ fn ingest(grpc: SocketAddr, epoch: u64, spool: Arc<Mutex<Spool>>) -> JoinHandle<
             let (sequence, exchanges) = {
                 let mut spool = spool.lock().unwrap();
                 let sequence = spool.sent.last_key_value().map_or(0, |(last, _)| *last) + 1;
-                let exchanges: Vec<_> = (0..EXCHANGES_PER_BATCH).map(|_| exchange("/")).collect();
+                let path = |number| format!("/{epoch}/{sequence}/{number}");
+                let exchanges: Vec<_> =
+                    (0..EXCHANGES_PER_BATCH).map(|number| exchange(&path(number))).collect();
                 spool.sent.insert(sequence, exchanges.clone());
                 (sequence, exchanges)
             };
@@ -69,12 +72,22 @@ fn ingest(grpc: SocketAddr, epoch: u64, spool: Arc<Mutex<Spool>>) -> JoinHandle<
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn kill_9_loses_nothing_that_was_acknowledged_and_stores_nothing_twice() {
+async fn kill_9_loses_nothing_that_was_acknowledged_and_stores_or_mirrors_nothing_twice() {
     let store = tempdir().unwrap();
+    let (address, heads) = shadow().await;
+    let settings = store.path().join("collector.yaml");
+    std::fs::write(&settings, format!("mirrors: [{{target: 'http://{address}'}}]\n")).unwrap();
+    let start = async || {
+        let process = Process::start_with(&store.path().join("table"), |command| {
+            command.arg("--config").arg(&settings);
+        });
+        process.until_ready().await;
+        process
+    };
     let spools: Vec<Arc<Mutex<Spool>>> = (0..AGENTS).map(|_| Arc::default()).collect();
     let acknowledged = || spools.iter().map(|spool| spool.lock().unwrap().acknowledged).collect::<Vec<_>>();
     for _ in 0..KILLS {
-        let process = Process::start(store.path()).await;
+        let process = start().await;
         let before = acknowledged();
         let mut agents: Vec<_> =
             (1..).zip(&spools).map(|(epoch, spool)| ingest(process.grpc, epoch, Arc::clone(spool))).collect();
@@ -94,7 +107,7 @@ async fn kill_9_loses_nothing_that_was_acknowledged_and_stores_nothing_twice() {
         }
     }
 
-    let process = Process::start(store.path()).await;
+    let process = start().await;
     let stored = search(process.grpc, "").await;
     assert_eq!(get(process.admin, "/ready").await.0, 200);
     let ids: BTreeSet<&str> = stored.iter().map(|exchange| exchange.id.as_str()).collect();
@@ -106,4 +119,13 @@ async fn kill_9_loses_nothing_that_was_acknowledged_and_stores_nothing_twice() {
         missing += acknowledged.filter(|exchange| !ids.contains(exchange.id.as_str())).count();
     }
     assert_eq!(missing, 0, "acknowledged exchanges are lost");
+
+    let heads = heads.lock().unwrap();
+    let target = |head: &str| head.split(' ').nth(1).unwrap_or_default().to_owned();
+    let mirrored: BTreeSet<String> = heads.iter().map(|head| target(head)).collect();
+    assert!(!mirrored.is_empty());
+    assert_eq!(mirrored.len(), heads.len(), "an exchange is mirrored twice");
+    let stored: BTreeSet<&str> =
+        stored.iter().filter_map(|exchange| Some(exchange.request.as_ref()?.path.as_str())).collect();
+    assert!(mirrored.iter().all(|path| stored.contains(path.as_str())), "what is mirrored is in the table");
 }

@@ -107,13 +107,18 @@ impl Tally {
         self.waiting += 1;
     }
 
-    /// Of what waited, so many are not sent.
-    pub(super) fn dropped(&mut self, reason: &'static str, count: u64, now: Duration) {
+    /// Of what waited, so many are not sent, as was wanted.
+    pub(super) fn left_out(&mut self, reason: &'static str, count: u64) {
         if count > 0 {
             self.waiting -= count;
             *self.not_sent.entry(reason).or_default() += count;
-            self.recent(now).dropped += count;
         }
+    }
+
+    /// One that waited is not sent for want of room or time.
+    pub(super) fn dropped(&mut self, reason: &'static str, now: Duration) {
+        self.left_out(reason, 1);
+        self.recent(now).dropped += 1;
     }
 
     /// One that waited is on its way.
@@ -161,8 +166,8 @@ impl Tally {
     }
 
     /// The mirror ends: nothing that waits is sent.
-    pub(super) fn stop(&mut self, reason: &'static str, now: Duration) {
-        self.dropped(reason, self.waiting, now);
+    pub(super) fn stop(&mut self, reason: &'static str) {
+        self.left_out(reason, self.waiting);
     }
 
     pub(super) fn overrun(&mut self, count: u64) {
