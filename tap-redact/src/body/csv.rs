@@ -41,15 +41,17 @@ pub(super) fn redact<'i>(
             let header = Site::new(Kind::Text, b"", *trail);
             let change = session.search(&header, &value, nesting).map_or(Change::None, Change::Text);
             if columns.len() < MAX_COLUMNS {
-                columns.push(Column { name, verdict });
+                let is_hidden = !matches!(change, Change::None);
+                columns.push(Column { name, verdict, is_hidden });
             }
             change
         } else {
-            let (name, verdict) = match columns.get(column) {
-                Some(Column { name, verdict }) => (name.as_slice(), *verdict),
-                None => (&b""[..], unnamed),
+            let (name, verdict, is_hidden) = match columns.get(column) {
+                Some(Column { name, verdict, is_hidden }) => (name.as_slice(), *verdict, *is_hidden),
+                None => (&b""[..], unnamed, true),
             };
-            let site = Site::new(Kind::Field, name, trail.name(name));
+            let place = trail.name(if is_hidden { b"" } else { name });
+            let site = Site::new(Kind::Field, name, place);
             session.treat(verdict, &site, &value, nesting)
         };
         match change {
@@ -66,6 +68,8 @@ pub(super) fn redact<'i>(
 struct Column<'r> {
     name: Vec<u8>,
     verdict: Verdict<'r>,
+    /// Something of the name was replaced: no record may show it.
+    is_hidden: bool,
 }
 
 struct Cell {

@@ -266,3 +266,12 @@ fn a_name_that_is_replaced_is_recorded_with_its_path() {
         ]
     );
 }
+
+#[test]
+fn a_column_whose_name_is_replaced_is_not_shown() {
+    let table = b"n,AKIAPHKQBIHQYBMQIBDD,mail\n1,ada@mail.example.org,2\n";
+    let redacted = redact_body("text/csv", table, Completeness::Complete);
+    let places: Vec<&str> = redacted.redactions().iter().map(|r| r.place.as_str()).collect();
+    assert_eq!(places, ["request.body", "request.body.*", "request.body.mail"]);
+    assert!(!text(&redacted).contains("AKIA"));
+}
