@@ -56,7 +56,7 @@ const OTHER_HEADER: &str = "header";
 const BODY: &str = "body";
 
 /// Longest body that is looked into. Longer ones that are not equal differ, and that is all that is said.
-const MAX_BODY_BYTES: usize = 1024 * 1024;
+pub(crate) const MAX_BODY_BYTES: usize = 1024 * 1024;
 /// Kept of all answers in flight. Beyond, an answer that differs is not looked into.
 const MAX_KEPT_BYTES: usize = 64 * 1024 * 1024;
 

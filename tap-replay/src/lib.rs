@@ -12,6 +12,8 @@
 //! - [`selection`]: which exchanges a replay reads.
 //! - `schedule`, `request`, `compare`, `tally`: pure.
 //! - [`mirror`]: exchanges sent at another target as they come in.
+//! - [`compare`], [`report`]: what answers differ in, and what a report says.
+//! - [`diff()`]: two versions against each other.
 //! - [`endpoint`]: which paths are the same one but for an id.
 //! - [`engine`], `connections`: sockets and time.
 //! - [`chaos`]: faults on purpose.
@@ -25,11 +27,13 @@
 pub mod chaos;
 pub mod compare;
 mod connections;
+mod diff;
 pub mod endpoint;
 pub mod engine;
 pub mod mirror;
 pub mod mock;
 pub mod plan;
+pub mod report;
 mod request;
 mod schedule;
 pub mod selection;
@@ -37,6 +41,7 @@ mod session;
 mod tally;
 
 pub use connections::Failure;
+pub use diff::{DiffPlan, diff};
 pub use engine::{End, Outcome, replay};
 pub use plan::{Plan, PlanError, RawPlan, RawTls, Target, TlsError};
 pub use schedule::{Arrival, ArrivalError};

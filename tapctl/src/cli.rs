@@ -1,5 +1,6 @@
 //! The arguments, and what they mean.
 
+mod judging;
 pub mod mock;
 
 use std::{
@@ -14,6 +15,7 @@ use clap_complete::Shell;
 use jiff::{Timestamp, civil, tz::TimeZone};
 
 use crate::render::Style;
+pub use judging::{Diff, Judging, ReportFile, ReportFormat};
 
 /// Search, follow and replay the HTTP exchanges that Podtap captured.
 #[derive(Clone, Debug, Parser)]
@@ -97,7 +99,8 @@ pub enum Command {
     #[command(
         after_help = "Only GET, HEAD and OPTIONS are sent unless other methods are allowed by name, and only what
 servers received, unless the filter names `role`. Responses are compared with the recorded ones by status, content
-type and body. Requests carry `Podtap-Replay: <id>`. Exit status 1: a request got no answer.
+type and body, as docs/comparison.md says. Requests carry `Podtap-Replay: <id>`. Exit status 1: a request got no
+answer; with --fail-if, where a condition holds.
 
 Examples:
   tapctl replay --target http://127.0.0.1:8080 --since 5m
@@ -129,6 +132,18 @@ Examples:
   tapctl mock --file payments.jsonl --passthrough http://payments.staging:8080 --record new.jsonl"
     )]
     Mock(Box<mock::Mock>),
+    /// Send captured requests to two versions of a server, and tell where their answers differ.
+    #[command(
+        after_help = "Each request goes to all servers at the same moment. What the primary and the secondary, which are of the
+same version, differ in is noise; docs/comparison.md says what is compared. Only GET, HEAD and OPTIONS are sent
+unless other methods are allowed by name. Exit status 1: the candidate differs in something that is not noise, or
+a request got no answer; with --fail-if, where a condition holds.
+
+Examples:
+  tapctl diff --since 1h --primary http://v1:8080 --secondary http://v1b:8080 --candidate http://v2:8080
+  tapctl diff --file captures.jsonl --primary http://v1 --candidate http://v2 --report html=diff.html --report junit=diff.xml"
+    )]
+    Diff(Diff),
     /// Show what redaction would do to the HTTP in a file, and why: by rule and place.
     #[command(
         after_help = "Reads a HAR, raw HTTP (a request, a response, or one after the other) or JSON. Needs no collector.
@@ -264,6 +279,12 @@ pub struct Replay {
     /// Exit with status 1 where an answer differs from the recorded response.
     #[arg(long)]
     pub fail_on_mismatch: bool,
+    /// Take as noise what the answers of this replay's report differed in, of a server that was not changed: a file that
+    /// `--report json=FILE` wrote.
+    #[arg(long, value_name = "FILE")]
+    pub noise_from: Option<PathBuf>,
+    #[command(flatten)]
+    pub judging: Judging,
 }
 
 #[derive(Args, Clone, Debug)]

@@ -2,7 +2,9 @@
 
 mod audit;
 mod coverage;
+mod diff;
 mod get;
+mod judgement;
 mod ledger;
 mod mirror;
 mod mock;
@@ -71,9 +73,13 @@ pub async fn run(invocation: Invocation, out: &mut impl Write) -> Result<Verdict
         let source = mock::Source { collector: &collector, timeout };
         return mock::run(source, *arguments, output, &style, out).await;
     }
+    // Needs one only without a file.
+    if let Command::Diff(arguments) = command {
+        return diff::run(arguments, (&collector, timeout), output, &style, out).await;
+    }
     if let Command::Replay(arguments) = &command {
         // Wrong settings are told before anything is connected.
-        replay::plan(arguments)?;
+        replay::plan(arguments, &judgement::Judgement::read(&arguments.judging)?)?;
     }
     let collector = Collector::connect(&collector, timeout).await?;
     let session = Session { collector, output, style, out };
@@ -86,6 +92,8 @@ pub async fn run(invocation: Invocation, out: &mut impl Write) -> Result<Verdict
         Command::Replay(arguments) => replay::run(session, arguments).await,
         Command::Mirror(arguments) => mirror::run(session, arguments).await,
         Command::Audit(arguments) => audit::run(session, arguments).await,
-        Command::Redact(_) | Command::Mock(_) | Command::Completion { .. } => Ok(Verdict::Good),
+        Command::Redact(_) | Command::Mock(_) | Command::Diff(_) | Command::Completion { .. } => {
+            Ok(Verdict::Good)
+        }
     }
 }

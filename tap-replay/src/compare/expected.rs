@@ -79,7 +79,7 @@ impl Expected {
         self.begin_with(head.status(), || head.headers())
     }
 
-    pub(super) fn begin_with<'h, F: Iterator<Item = (&'h str, &'h [u8])>>(
+    pub(crate) fn begin_with<'h, F: Iterator<Item = (&'h str, &'h [u8])>>(
         self,
         status: u16,
         headers: impl Fn() -> F,

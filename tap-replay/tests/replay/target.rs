@@ -45,6 +45,8 @@ impl Target {
             async move {
                 loop {
                     let (stream, _) = listener.accept().await.unwrap();
+                    // Heads and bodies are written apart: an answer must not wait for an acknowledgement.
+                    stream.set_nodelay(true).unwrap();
                     connections.fetch_add(1, Ordering::SeqCst);
                     let (handler, requests) = (handler.clone(), Arc::clone(&requests));
                     let service = service_fn(move |request: Request<Incoming>| {

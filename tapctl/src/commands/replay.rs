@@ -13,7 +13,10 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use uuid::Uuid;
 
-use super::{Session, Verdict, WrongUsage};
+use super::{
+    Session, Verdict, WrongUsage,
+    judgement::{Judged, Judgement, baseline},
+};
 use crate::{
     cli::{self, Output},
     connect::{Collector, explain},
@@ -21,10 +24,10 @@ use crate::{
 };
 
 /// The protocol's largest page: fewer calls.
-const PAGE: u32 = 1_000;
+pub(super) const PAGE: u32 = 1_000;
 
 /// The plan of a replay, or all that is wrong with it.
-pub(super) fn plan(arguments: &cli::Replay) -> Result<Plan, WrongUsage> {
+pub(super) fn plan(arguments: &cli::Replay, judgement: &Judgement) -> Result<Plan> {
     let raw = RawPlan {
         id: Uuid::now_v7().to_string(),
         target: arguments.target.clone(),
@@ -34,16 +37,22 @@ pub(super) fn plan(arguments: &cli::Replay) -> Result<Plan, WrongUsage> {
         max_requests: arguments.max_requests,
         timeout: Some(arguments.request_timeout),
         keep_host: arguments.keep_host,
+        comparison: judgement.comparison.clone(),
         ..RawPlan::default()
     };
-    Plan::validate(raw).map_err(|errors| {
+    let plan = Plan::validate(raw).map_err(|errors| {
         let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
         WrongUsage(errors.join("\n  "))
+    })?;
+    Ok(match &arguments.noise_from {
+        Some(path) => plan.with_noise_from(&baseline(path)?),
+        None => plan,
     })
 }
 
 pub(super) async fn run(session: Session<'_, impl Write>, arguments: cli::Replay) -> Result<Verdict> {
-    let plan = plan(&arguments)?;
+    let judgement = Judgement::read(&arguments.judging)?;
+    let plan = plan(&arguments, &judgement)?;
     let Session { collector, output, style, out } = session;
     // With a fixed end, a replay at a tapped target does not chase what it captures.
     let now = Timestamp::now();
@@ -68,11 +77,19 @@ pub(super) async fn run(session: Session<'_, impl Write>, arguments: cli::Replay
     };
     shown.await.context("show the progress")?;
 
-    match output {
-        Output::Table => out.write_all(report::render(&report, &style).as_bytes())?,
-        Output::Json => out.write_all(json::pretty(&report)?.as_bytes())?,
-        Output::Jsonl => out.write_all(json::line(&report)?.as_bytes())?,
+    if !judgement.takes_stdout() {
+        match output {
+            Output::Table => out.write_all(report::render(&report, &style).as_bytes())?,
+            Output::Json => out.write_all(json::pretty(&report)?.as_bytes())?,
+            Output::Jsonl => out.write_all(json::line(&report)?.as_bytes())?,
+        }
     }
+    let ended = match &end {
+        End::Finished => "",
+        End::Failed(_) => "the selection could not be read to its end",
+        _ => "stopped before the end",
+    };
+    let judged = judgement.conclude(&report, &format!("replay at {}", arguments.target), ended, out)?;
     match end {
         End::Finished if report.selected == 0 => eprintln!("nothing matches"),
         End::Finished => {}
@@ -84,12 +101,17 @@ pub(super) async fn run(session: Session<'_, impl Write>, arguments: cli::Replay
             return Err(explain(&status, &filter).context("the selection could not be read to its end"));
         }
     }
-    let mismatch = arguments.fail_on_mismatch && report.differed > 0;
-    Ok(if mismatch || !report.failed.is_empty() { Verdict::Bad } else { Verdict::Good })
+    let mismatch = arguments.fail_on_mismatch && report.mismatches > 0;
+    let failed = match judged {
+        Judged::Unasked => !report.failed.is_empty(),
+        Judged::Passed => false,
+        Judged::Failed => true,
+    };
+    Ok(if mismatch || failed { Verdict::Bad } else { Verdict::Good })
 }
 
 /// The first Ctrl-C stops the replay, which then waits for what is in flight; this returns at the second.
-async fn second_interrupt(stop: CancellationToken) {
+pub(super) async fn second_interrupt(stop: CancellationToken) {
     let interrupt = async || {
         if tokio::signal::ctrl_c().await.is_err() {
             // Without a handler the signal ends the program, as ever.
