@@ -239,7 +239,7 @@ impl Receiver for Answer {
         let header = |(name, value): (&str, &[u8])| Header {
             name: name.to_owned(),
             value: String::from_utf8_lossy(value).into_owned(),
-            raw_value: value.to_vec().into(),
+            raw_value: value.to_vec(),
         };
         self.headers = head.headers().map(header).collect();
     }
