@@ -15,7 +15,7 @@
 //! | `podtap_collector_queries_total{method, code}`      | Search, Get, Tail, GetLedger, by gRPC code        |
 //! | `podtap_collector_tails`                            | Tail streams that are open                        |
 //! | `podtap_collector_replays_running`                  | replays that run                                  |
-//! | `podtap_collector_replays_total{state}`             | replays that ended: `finished`, `stopped`, `failed` |
+//! | `podtap_collector_replays_total{state}`             | replays that ended: `finished`, `stopped`, `failed`, `aborted`, `interrupted` |
 //! | `podtap_collector_peers_total{result}`              | peers of exchanges: `resolved`, `ambiguous`, `unknown` |
 //! | `podtap_collector_peer_addresses`                   | addresses of pods, services, nodes that are known |
 //! | `podtap_collector_peer_addresses_refused`           | of them not taken, because of a cap               |

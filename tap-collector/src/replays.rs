@@ -97,6 +97,7 @@ impl Replays {
             plan,
             selection,
             stop: shared.shutdown.child_token(),
+            shutdown: shared.shutdown.clone(),
             metrics: shared.metrics.clone(),
         };
         let replay = Replay {
@@ -113,9 +114,13 @@ impl Replays {
     }
 
     fn find(&self, id: &str) -> Result<Remembered, Status> {
-        self.shared
-            .with(|remembered| remembered.iter().find(|replay| replay.id == id).cloned())
-            .ok_or_else(|| Status::not_found(format!("there is no replay {id} in this collector")))
+        self.shared.with(|remembered| remembered.iter().find(|replay| replay.id == id).cloned()).ok_or_else(
+            || {
+                Status::not_found(format!(
+                    "there is no replay {id} in this collector; a collector that ends forgets its replays"
+                ))
+            },
+        )
     }
 }
 

@@ -116,7 +116,7 @@ pub async fn diff<E>(
             Some((place, Some(Ok(exchange)))) => match diff.requests(&exchange) {
                 Ok(requests) => {
                     remaining -= 1;
-                    diff.arms.iter().for_each(|arm| arm.tally().sent());
+                    diff.arms.iter().for_each(|arm| arm.tally().sent(false));
                     let diff = Arc::clone(&diff);
                     tokio::spawn(async move {
                         diff.send(exchange, requests).await;
@@ -158,7 +158,7 @@ impl Diff {
             secondary.and_then(|secondary| self.arms[2].count(secondary)).map(|(answer, _)| answer);
         let Some(Ok((candidate, latency))) = candidate else {
             if let Some(Err(failure)) = candidate {
-                self.arms[0].tally().failed(failure.as_str());
+                self.arms[0].tally().failed(failure, false);
             }
             return;
         };
@@ -170,7 +170,7 @@ impl Diff {
             ..exchange
         });
         let verdict = self.compare(&expected, candidate).finish(latency);
-        self.arms[0].tally().answered(status, latency, verdict);
+        self.arms[0].tally().answered(status, latency, verdict, false);
         if let Some(secondary) = secondary.filter(|_| expected.response.is_some()) {
             self.compare(&expected, secondary).finish_noise();
         }
@@ -185,7 +185,7 @@ impl Diff {
     }
 
     fn report(&self, elapsed: Duration) -> ReplayReport {
-        let mut report = self.arms[0].tally().report(elapsed);
+        let mut report = self.arms[0].tally().final_report(elapsed);
         for (arm, name) in self.arms.iter().zip(NAMES) {
             let of_arm = arm.tally().report(elapsed);
             report.arm_latencies.extend(of_arm.latency.map(|latency| (name.to_owned(), latency)));
@@ -213,7 +213,7 @@ impl Arm {
         let sent = time::timeout_at(deadline, self.connections.send(request, &mut answer)).await;
         let latency = intended.elapsed();
         if let Some(written) = answer.written {
-            self.tally().written(written - intended);
+            self.tally().written(Some(written - intended), false);
         }
         sent.unwrap_or(Err(Failure::Timeout)).map(|()| (answer, latency))
     }
@@ -222,8 +222,8 @@ impl Arm {
     fn count(&self, answered: Answered) -> Option<(Answer, Duration)> {
         let mut tally = self.tally();
         match &answered {
-            Ok((answer, latency)) => tally.answered(answer.status, *latency, Verdict::missing()),
-            Err(failure) => tally.failed(failure.as_str()),
+            Ok((answer, latency)) => tally.answered(answer.status, *latency, Verdict::missing(), false),
+            Err(failure) => tally.failed(*failure, false),
         }
         answered.ok()
     }

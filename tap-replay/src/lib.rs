@@ -24,26 +24,34 @@
 
 #![forbid(unsafe_code)]
 
+mod abort;
+mod answer;
 pub mod chaos;
 pub mod compare;
 mod connections;
 mod diff;
 pub mod endpoint;
 pub mod engine;
+mod merge;
 pub mod mirror;
 pub mod mock;
 pub mod plan;
+mod preview;
 pub mod report;
 mod request;
+mod safety;
 mod schedule;
 pub mod selection;
 mod session;
 mod tally;
+pub mod transform;
 
 pub use connections::Failure;
 pub use diff::{DiffPlan, diff};
 pub use engine::{End, Outcome, replay};
+pub use merge::{MergeError, merge};
 pub use plan::{Plan, PlanError, RawPlan, RawTls, Target, TlsError};
+pub use preview::{Preview, preview};
 pub use schedule::{Arrival, ArrivalError};
 pub use session::{SessionKey, SessionKeyError};
 

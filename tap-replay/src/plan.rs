@@ -6,6 +6,7 @@ pub(crate) mod tls;
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use http::Method;
+use tap_expr::ConditionError;
 use tap_proto::v1::{Exchange, ReplayReport, StartReplayRequest};
 
 pub use self::{
@@ -13,11 +14,13 @@ pub use self::{
     tls::{RawTls, TlsError},
 };
 use crate::{
+    abort::{self, Rule},
     compare::{Comparator, Expected, SettingsError},
     connections::Upstream,
     request::is_token,
     schedule::{Arrival, ArrivalError},
     session::{SessionKey, SessionKeyError, key::Choice},
+    transform::{self, Transform},
 };
 
 /// Sent without being allowed by name: the methods that RFC 9110 defines as safe, but for TRACE, which
@@ -34,6 +37,7 @@ const SPEED_RANGE: std::ops::RangeInclusive<f64> = 0.001..=1_000_000.0;
 const MAX_ID_LENGTH: usize = 128;
 /// A month: longer is a mistake, or a service of its own.
 const DURATION_LIMIT: Duration = Duration::from_secs(30 * 24 * 3_600);
+const ABORT_WINDOWS: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3_600);
 /// As many as an indexed Job has pods in earnest.
 const MAX_SHARDS: u32 = 10_000;
 
@@ -77,6 +81,15 @@ pub struct RawPlan {
     pub comparison: String,
     /// Of what is drawn at random.
     pub seed: u64,
+    /// A condition over figures of the target's health; empty for the default one.
+    pub abort_if: String,
+    pub abort_window: Option<Duration>,
+    /// At whose own services captures of a namespace may be sent.
+    pub allow_namespaces: Vec<String>,
+    /// A YAML document ([`transform::Settings`]); empty for none.
+    pub transform: String,
+    /// The transformation may name files.
+    pub files: bool,
 }
 
 /// What a replay does. Only [`Plan::validate`] makes one.
@@ -101,6 +114,9 @@ pub struct Plan {
     pub(crate) compare: bool,
     pub(crate) comparator: Arc<Comparator>,
     pub(crate) seed: u64,
+    pub(crate) abort: Rule,
+    pub(crate) transform: Option<Arc<Transform>>,
+    pub(crate) allow_namespaces: BTreeSet<String>,
     /// What whoever reads the report must know.
     pub(crate) warnings: Vec<String>,
 }
@@ -144,6 +160,12 @@ pub enum PlanError {
     Tls(#[from] TlsError),
     #[error(transparent)]
     Comparison(#[from] SettingsError),
+    #[error("abort_if: {0}")]
+    AbortIf(#[from] ConditionError),
+    #[error(transparent)]
+    Transform(#[from] transform::SettingsError),
+    #[error("abort_window {0:?}: must be between 1 s and 1 h")]
+    AbortWindow(Duration),
 }
 
 impl RawPlan {
@@ -160,7 +182,7 @@ impl RawPlan {
             max_requests,
             timeout,
             keep_host,
-            transform: _,
+            transform,
             arrival,
             loops,
             loop_forever,
@@ -172,11 +194,11 @@ impl RawPlan {
             shards,
             shard,
             tls,
-            abort_if: _,
+            abort_if,
             no_compare,
-            allow_namespaces: _,
+            allow_namespaces,
             seed,
-            abort_window: _,
+            abort_window,
             comparison,
         } = request;
         let positive = |duration: &Option<prost_types::Duration>| {
@@ -205,6 +227,11 @@ impl RawPlan {
             no_compare: *no_compare,
             comparison: comparison.clone(),
             seed: *seed,
+            abort_if: abort_if.clone(),
+            abort_window: positive(abort_window),
+            allow_namespaces: allow_namespaces.clone(),
+            transform: transform.clone(),
+            files: false,
         }
     }
 }
@@ -235,6 +262,11 @@ impl Plan {
             no_compare,
             comparison,
             seed,
+            abort_if,
+            abort_window,
+            allow_namespaces,
+            transform,
+            files,
         } = raw;
         let mut errors = Vec::new();
 
@@ -300,8 +332,19 @@ impl Plan {
             Comparator::default()
         });
 
-        match upstream {
-            Some(upstream) if errors.is_empty() => Ok(Self {
+        let window = abort_window.unwrap_or(abort::DEFAULT_WINDOW);
+        if !ABORT_WINDOWS.contains(&window) {
+            errors.push(PlanError::AbortWindow(window));
+        }
+        let abort_if = if abort_if.is_empty() { abort::DEFAULT_CONDITION } else { &abort_if };
+        let abort = Rule::parse(abort_if, window).map_err(|error| errors.push(error.into())).ok();
+
+        let transform = (!transform.trim().is_empty())
+            .then(|| compile(&transform, files).map_err(|found| errors.extend(found)).ok())
+            .flatten();
+
+        match upstream.zip(abort) {
+            Some((upstream, abort)) if errors.is_empty() => Ok(Self {
                 id,
                 target: upstream.target().clone(),
                 upstream,
@@ -325,6 +368,9 @@ impl Plan {
                 compare: !no_compare,
                 comparator: Arc::new(comparator),
                 seed,
+                abort,
+                transform,
+                allow_namespaces: allow_namespaces.into_iter().collect(),
                 warnings: if tls.insecure {
                     vec!["the target's certificates were not verified".to_owned()]
                 } else {
@@ -358,6 +404,17 @@ impl Plan {
     pub fn speed(&self) -> f64 {
         self.speed
     }
+
+    /// Whether answers are looked at beyond their comparison.
+    pub(crate) fn learns(&self) -> bool {
+        self.transform.as_ref().is_some_and(|transform| transform.learns())
+    }
+}
+
+fn compile(document: &str, files: bool) -> Result<Arc<Transform>, Vec<PlanError>> {
+    let settings = transform::Settings::parse(document).map_err(|error| vec![error.into()])?;
+    let compiled = settings.compile(files);
+    compiled.map(Arc::new).map_err(|errors| errors.into_iter().map(PlanError::from).collect())
 }
 
 fn methods(allowed: Vec<String>, errors: &mut Vec<PlanError>) -> BTreeSet<String> {

@@ -39,6 +39,7 @@ pub(crate) struct Outgoing {
     /// Head and body as they go on the wire.
     pub(crate) bytes: Bytes,
     /// Where the body begins.
+    #[cfg_attr(not(test), expect(dead_code, reason = "faults of bodies are what asks for it"))]
     pub(crate) head_length: usize,
     /// Its answer has no body.
     pub(crate) is_head: bool,

@@ -2,10 +2,17 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use hdrhistogram::Histogram;
+use hdrhistogram::{
+    Histogram,
+    serialization::{Serializer as _, V2Serializer},
+};
 use tap_proto::v1::{Distribution, ReplayReport};
 
-use crate::compare::{RESPONSE_MISSING, Verdict};
+use crate::{
+    Failure,
+    abort::Health,
+    compare::{RESPONSE_MISSING, Verdict},
+};
 
 /// A send later than this is late: what the tokio timer alone would allow.
 const LATE: Duration = Duration::from_millis(1);
@@ -32,6 +39,11 @@ pub(crate) struct Tally {
     late: u64,
     latency: Histogram<u64>,
     send_error: Histogram<u64>,
+    left_out: Counts,
+    warm_up: u64,
+    transform_errors: Counts,
+    /// Also of the warm-up: a target that fails then is not well.
+    health: Health,
 }
 
 impl Tally {
@@ -52,6 +64,10 @@ impl Tally {
             late: 0,
             latency: histogram(),
             send_error: histogram(),
+            left_out: Counts::new(),
+            warm_up: 0,
+            transform_errors: Counts::new(),
+            health: Health::default(),
         }
     }
 
@@ -61,25 +77,50 @@ impl Tally {
         *self.not_sent.entry(reason).or_default() += 1;
     }
 
-    /// An exchange is on its way.
-    pub(crate) fn sent(&mut self) {
-        self.selected += 1;
-        self.sent += 1;
+    /// An exchange was read and is not part of the selection.
+    pub(crate) fn left_out(&mut self, reason: &'static str) {
+        *self.left_out.entry(reason).or_default() += 1;
     }
 
-    /// A request was handed to a connection, this long after its intended time.
-    pub(crate) fn written(&mut self, error: Duration) {
-        self.late += u64::from(error > LATE);
-        self.send_error.saturating_record(microseconds(error));
+    /// A transformation could not do something.
+    pub(crate) fn transform_errors(&mut self, problems: &[&'static str]) {
+        for problem in problems {
+            *self.transform_errors.entry(problem).or_default() += 1;
+        }
+    }
+
+    /// An exchange is on its way; in the warm-up it is counted as that alone.
+    pub(crate) fn sent(&mut self, warm_up: bool) {
+        if warm_up {
+            self.warm_up += 1;
+        } else {
+            self.selected += 1;
+            self.sent += 1;
+        }
+    }
+
+    /// A request was handed to a connection, this long after its intended time, if it was.
+    pub(crate) fn written(&mut self, error: Option<Duration>, warm_up: bool) {
+        if let Some(error) = error.filter(|_| !warm_up) {
+            self.late += u64::from(error > LATE);
+            self.send_error.saturating_record(microseconds(error));
+        }
     }
 
     /// A sent request got no answer.
-    pub(crate) fn failed(&mut self, reason: &'static str) {
-        *self.failed.entry(reason).or_default() += 1;
+    pub(crate) fn failed(&mut self, failure: Failure, warm_up: bool) {
+        self.health.failed(failure.is_of_connect());
+        if !warm_up {
+            *self.failed.entry(failure.as_str()).or_default() += 1;
+        }
     }
 
     /// A sent request was answered, this long after its intended time.
-    pub(crate) fn answered(&mut self, status: u16, latency: Duration, verdict: Verdict) {
+    pub(crate) fn answered(&mut self, status: u16, latency: Duration, verdict: Verdict, warm_up: bool) {
+        self.health.answered(status, latency);
+        if warm_up {
+            return;
+        }
         let Verdict { differences, not_compared } = verdict;
         self.answered += 1;
         *self.statuses.entry(u32::from(status)).or_default() += 1;
@@ -94,6 +135,68 @@ impl Tally {
         }
         if let Some(reason) = not_compared {
             *self.not_compared.entry(reason).or_default() += 1;
+        }
+    }
+
+    /// Counts what `other` has counted, too.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        let Self {
+            selected,
+            sent,
+            answered,
+            failed,
+            not_sent,
+            statuses,
+            matched,
+            differed,
+            mismatched,
+            not_compared,
+            late,
+            latency,
+            send_error,
+            left_out,
+            warm_up,
+            transform_errors,
+            health,
+        } = self;
+        *selected += other.selected;
+        *sent += other.sent;
+        *answered += other.answered;
+        *matched += other.matched;
+        *differed += other.differed;
+        *late += other.late;
+        *warm_up += other.warm_up;
+        for (status, count) in &other.statuses {
+            *statuses.entry(*status).or_default() += count;
+        }
+        for (counts, other) in [
+            (failed, &other.failed),
+            (not_sent, &other.not_sent),
+            (mismatched, &other.mismatched),
+            (not_compared, &other.not_compared),
+            (left_out, &other.left_out),
+            (transform_errors, &other.transform_errors),
+        ] {
+            for (word, count) in other {
+                *counts.entry(*word).or_default() += count;
+            }
+        }
+        // All have the same bounds.
+        let _ = latency.add(&other.latency);
+        let _ = send_error.add(&other.send_error);
+        health.add(&other.health);
+    }
+
+    pub(crate) fn health(&self) -> &Health {
+        &self.health
+    }
+
+    /// The report with all of both distributions, so that it can be merged with others.
+    pub(crate) fn final_report(&self, elapsed: Duration) -> ReplayReport {
+        ReplayReport {
+            latency_histogram: serialized(&self.latency),
+            send_error_histogram: serialized(&self.send_error),
+            ..self.report(elapsed)
         }
     }
 
@@ -114,6 +217,9 @@ impl Tally {
             differed: self.differed,
             not_compared: owned(&self.not_compared),
             late: self.late,
+            left_out: owned(&self.left_out),
+            warm_up: self.warm_up,
+            transform_errors: owned(&self.transform_errors),
             ..ReplayReport::default()
         }
     }
@@ -121,6 +227,15 @@ impl Tally {
 
 fn microseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+pub(crate) fn serialized(histogram: &Histogram<u64>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    if !histogram.is_empty() {
+        // Into memory it can't fail; and a report without it is still one.
+        let _ = V2Serializer::new().serialize(histogram, &mut bytes);
+    }
+    bytes
 }
 
 pub(crate) fn distribution(histogram: &Histogram<u64>) -> Option<Distribution> {
@@ -150,11 +265,11 @@ mod tests {
             (vec![], Some(RESPONSE_MISSING)),
         ];
         for (differences, not_compared) in answers {
-            tally.sent();
-            tally.answered(200, Duration::from_millis(1), Verdict { differences, not_compared });
+            tally.sent(false);
+            tally.answered(200, Duration::from_millis(1), Verdict { differences, not_compared }, false);
         }
-        tally.sent();
-        tally.failed("timeout");
+        tally.sent(false);
+        tally.failed(Failure::Timeout, false);
         tally.not_sent("method");
 
         let report = tally.report(Duration::from_secs(1));
@@ -170,10 +285,47 @@ mod tests {
     fn a_send_is_late_past_a_millisecond() {
         let mut tally = Tally::new();
         for microseconds in [0, 999, 1_000, 1_001, u64::MAX] {
-            tally.written(Duration::from_micros(microseconds));
+            tally.written(Some(Duration::from_micros(microseconds)), false);
         }
         let report = tally.report(Duration::ZERO);
         assert_eq!(report.late, 2);
         assert!(report.send_error.unwrap().max_us >= HIGHEST);
+    }
+
+    #[test]
+    fn the_warm_up_is_in_no_other_number() {
+        let mut tally = Tally::new();
+        tally.sent(true);
+        tally.written(Some(Duration::from_secs(1)), true);
+        tally.answered(500, Duration::from_secs(1), Verdict::missing(), true);
+        let report = tally.report(Duration::ZERO);
+        assert_eq!(report, ReplayReport { warm_up: 1, elapsed: report.elapsed, ..ReplayReport::default() });
+    }
+
+    #[test]
+    fn merged_tallies_count_like_one() {
+        let mut all = Tally::new();
+        let mut parts = [Tally::new(), Tally::new()];
+        for index in 0..100_u64 {
+            for tally in [&mut all, &mut parts[index as usize % 2]] {
+                tally.sent(false);
+                tally.written(Some(Duration::from_micros(index)), false);
+                if index % 10 == 0 {
+                    tally.failed(Failure::ConnectionReset, false);
+                } else {
+                    tally.answered(
+                        200 + index as u16 % 3,
+                        Duration::from_micros(index),
+                        Verdict::missing(),
+                        false,
+                    );
+                }
+                tally.not_sent("method");
+                tally.left_out("sample");
+            }
+        }
+        let [mut merged, other] = parts;
+        merged.merge(&other);
+        assert_eq!(merged.final_report(Duration::ZERO), all.final_report(Duration::ZERO));
     }
 }

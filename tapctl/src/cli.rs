@@ -2,6 +2,7 @@
 
 mod judging;
 pub mod mock;
+mod sending;
 
 use std::{
     ffi::OsString,
@@ -14,8 +15,11 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, V
 use clap_complete::Shell;
 use jiff::{Timestamp, civil, tz::TimeZone};
 
+pub use self::{
+    judging::{Diff, Judging, ReportFile, ReportFormat},
+    sending::{Loops, Sending},
+};
 use crate::render::Style;
-pub use judging::{Diff, Judging, ReportFile, ReportFormat};
 
 /// Search, follow and replay the HTTP exchanges that Podtap captured.
 #[derive(Clone, Debug, Parser)]
@@ -100,12 +104,16 @@ pub enum Command {
         after_help = "Only GET, HEAD and OPTIONS are sent unless other methods are allowed by name, and only what
 servers received, unless the filter names `role`. Responses are compared with the recorded ones by status, content
 type and body, as docs/comparison.md says. Requests carry `Podtap-Replay: <id>`. Exit status 1: a request got no
-answer; with --fail-if, where a condition holds.
+answer; with --fail-if, where a condition holds; 3: the collector that replayed (--remote) went away before the end.
+docs/replay.md says more.
 
 Examples:
   tapctl replay --target http://127.0.0.1:8080 --since 5m
   tapctl replay 'request.path.startsWith(\"/cart\")' --target http://checkout.staging:8080 --since 1h --speed 2
-  tapctl replay --target http://127.0.0.1:8080 --allow-method POST --max-requests 100 --fail-on-mismatch"
+  tapctl replay --target http://127.0.0.1:8080 --allow-method POST --max-requests 100 --fail-on-mismatch
+  tapctl replay --target http://127.0.0.1:8080 --since 1h --rate-profile ramp(10,500,2m) --loop forever --duration 5m
+  tapctl replay --target https://checkout.staging --since 1h --transform rules.yaml --dry-run
+  tapctl replay merge shard-0.json shard-1.json"
     )]
     Replay(Replay),
     /// Show what mirrors send, and what becomes of it.
@@ -250,14 +258,19 @@ pub struct Coverage {
 }
 
 #[derive(Args, Clone, Debug)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Replay {
+    #[command(subcommand)]
+    pub command: Option<ReplayCommand>,
     #[command(flatten)]
     pub selection: Selection,
     #[command(flatten)]
     pub range: Range,
-    /// Where to send: http://host[:port][/prefix].
-    #[arg(long, value_name = "URL")]
-    pub target: String,
+    /// Where to send: http://host[:port][/prefix], or https://….
+    #[arg(long, value_name = "URL", required = true)]
+    pub target: Option<String>,
+    #[command(flatten)]
+    pub sending: Sending,
     /// 2 halves the recorded pauses, 0.5 doubles them.
     #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
     pub speed: f64,
@@ -285,6 +298,15 @@ pub struct Replay {
     pub noise_from: Option<PathBuf>,
     #[command(flatten)]
     pub judging: Judging,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub enum ReplayCommand {
+    /// Add up the reports of several shards, as `-o json` printed them.
+    Merge {
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
 }
 
 #[derive(Args, Clone, Debug)]

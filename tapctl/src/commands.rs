@@ -30,7 +30,12 @@ pub enum Verdict {
     Good,
     /// What was asked for does not hold; the output says so.
     Bad,
+    /// What ran elsewhere was lost sight of before it had ended; the output is what was last known.
+    Interrupted,
 }
+
+/// Neither success nor a finding: the run has to be repeated.
+const EXIT_INTERRUPTED: u8 = 3;
 
 /// The arguments can't be meant; exit status 64.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +55,7 @@ impl From<Verdict> for ExitCode {
         match verdict {
             Verdict::Good => Self::SUCCESS,
             Verdict::Bad => Self::FAILURE,
+            Verdict::Interrupted => Self::from(EXIT_INTERRUPTED),
         }
     }
 }
@@ -78,6 +84,9 @@ pub async fn run(invocation: Invocation, out: &mut impl Write) -> Result<Verdict
         return diff::run(arguments, (&collector, timeout), output, &style, out).await;
     }
     if let Command::Replay(arguments) = &command {
+        if replay::needs_no_collector(arguments) {
+            return replay::run_here(arguments.clone(), output, style, out).await;
+        }
         // Wrong settings are told before anything is connected.
         replay::plan(arguments, &judgement::Judgement::read(&arguments.judging)?)?;
     }

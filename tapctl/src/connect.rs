@@ -7,6 +7,7 @@ use futures::{Stream, stream};
 use tap_proto::v1::{
     SearchRequest, SearchResponse, capture_service_client::CaptureServiceClient,
     ledger_service_client::LedgerServiceClient, mirror_service_client::MirrorServiceClient,
+    replay_service_client::ReplayServiceClient,
 };
 use tokio::time::{self, Instant};
 use tonic::{
@@ -61,6 +62,10 @@ impl Collector {
 
     pub(crate) fn mirrors(&self) -> MirrorServiceClient<Channel> {
         MirrorServiceClient::new(self.channel.clone())
+    }
+
+    pub(crate) fn replays(&self) -> ReplayServiceClient<Channel> {
+        ReplayServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES)
     }
 
     /// A request that must be answered in time.

@@ -1873,6 +1873,7 @@ pub mod replay {
 /// selected = sent + Σ not_sent
 /// sent     = answered + Σ failed + in flight
 /// answered = matched + differed + not_compared\["response_missing"\]
+/// What was sent in the warm-up is in none of these.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ReplayReport {
     #[prost(uint64, tag = "1")]
@@ -1956,9 +1957,6 @@ pub struct ReplayReport {
     /// What whoever reads the report must know, e.g. that certificates were not verified.
     #[prost(string, repeated, tag = "27")]
     pub warnings: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// Sessions of which something was sent; not counted under "connection" and "none".
-    #[prost(uint64, tag = "28")]
-    pub sessions: u64,
     /// What differs, by endpoint, those with the most mismatches first. Only in the report of a replay that has
     /// ended.
     #[prost(message, repeated, tag = "30")]
@@ -2084,7 +2082,8 @@ pub mod replay_service_client {
     )]
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
-    /// Sends captured requests at a target again, with their recorded timing. Runs in the collector; lost with it.
+    /// Sends captured requests at a target again, with their recorded timing. Runs in the collector; lost with it: a watch
+    /// that breaks before the replay has ended is all that tells.
     #[derive(Debug, Clone)]
     pub struct ReplayServiceClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -2330,7 +2329,8 @@ pub mod replay_service_server {
             tonic::Status,
         >;
     }
-    /// Sends captured requests at a target again, with their recorded timing. Runs in the collector; lost with it.
+    /// Sends captured requests at a target again, with their recorded timing. Runs in the collector; lost with it: a watch
+    /// that breaks before the replay has ended is all that tells.
     #[derive(Debug)]
     pub struct ReplayServiceServer<T> {
         inner: Arc<T>,

@@ -15,18 +15,21 @@ pub(super) struct Running {
     pub(super) plan: Plan,
     pub(super) selection: Selection,
     pub(super) stop: CancellationToken,
+    /// The collector ends: what stops a replay then is not its user.
+    pub(super) shutdown: CancellationToken,
     pub(super) metrics: Metrics,
 }
 
 impl Running {
     /// Keeps `current` as the replay is, to the end.
     pub(super) async fn run(self, current: watch::Sender<Replay>) {
-        let Self { plan, selection, stop, metrics } = self;
+        let Self { plan, selection, stop, shutdown, metrics } = self;
         let gauge = InGauge::new(&metrics.replays_running);
         let (id, target) = (current.borrow().id.clone(), plan.target().to_string());
         info!(id, target, "replay started");
         let (report_tx, mut report_rx) = watch::channel(ReplayReport::default());
-        let mut outcome = std::pin::pin!(replay(plan, selection.exchanges(), report_tx, stop));
+        let mut outcome =
+            std::pin::pin!(replay(plan, move || selection.clone().exchanges(), report_tx, stop));
         let Outcome { report, end } = loop {
             tokio::select! {
                 biased;
@@ -40,7 +43,11 @@ impl Running {
         };
         let (state, name, error) = match end {
             End::Finished => (State::Finished, "finished", String::new()),
+            End::Stopped if shutdown.is_cancelled() => {
+                (State::Interrupted, "interrupted", "the collector was told to end".to_owned())
+            }
             End::Stopped => (State::Stopped, "stopped", String::new()),
+            End::Aborted(reason) => (State::Aborted, "aborted", reason),
             End::Failed(status) => (State::Failed, "failed", describe(&status)),
         };
         info!(id, target, state = name, error, sent = report.sent, "replay ended");

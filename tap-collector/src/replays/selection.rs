@@ -12,7 +12,7 @@ use crate::status;
 /// The engine reads ahead thousands of exchanges; a page ends earlier where they are large.
 const PAGE_SIZE: usize = 1000;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Selection {
     pub(super) store: Store,
     pub(super) filter: String,

@@ -34,7 +34,7 @@ impl<'a> Head<'a> {
     }
 
     /// In the order and spelling of the wire.
-    pub(crate) fn headers(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> {
+    pub(crate) fn headers(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> + Clone {
         self.headers.iter().map(|header| (header.name, header.value))
     }
 

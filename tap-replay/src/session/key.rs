@@ -105,8 +105,6 @@ impl SessionKey {
 }
 
 impl Choice {
-    pub(crate) const ALL: Self = Self { sample: 1.0, shard: 0, shards: 1 };
-
     /// Why the session is not sent.
     pub(crate) fn leaves_out(&self, session: u64) -> Option<&'static str> {
         // Sample and shard look at different halves, so that one does not bias the other.
@@ -164,6 +162,8 @@ mod tests {
     use tap_proto::v1::{Header, Request};
 
     use super::*;
+
+    const ALL: Choice = Choice { sample: 1.0, shard: 0, shards: 1 };
 
     fn exchange(flow: u64, query: &str, headers: &[(&str, &str)]) -> Exchange {
         Exchange {
@@ -234,15 +234,15 @@ mod tests {
         }
         let kept =
             |choice: Choice| sessions.iter().filter(|&&session| choice.leaves_out(session).is_none()).count();
-        let sampled = kept(Choice { sample: 0.1, ..Choice::ALL });
+        let sampled = kept(Choice { sample: 0.1, ..ALL });
         assert!((900..1_100).contains(&sampled), "{sampled}");
         // A sample of a shard is a sample.
         let both = kept(Choice { sample: 0.1, shard: 0, shards: 2 });
         assert!((400..600).contains(&both), "{both}");
         // A larger sample has all of a smaller one.
         assert!(sessions.iter().all(|&session| {
-            Choice { sample: 0.1, ..Choice::ALL }.leaves_out(session).is_some()
-                || Choice { sample: 0.2, ..Choice::ALL }.leaves_out(session).is_none()
+            Choice { sample: 0.1, ..ALL }.leaves_out(session).is_some()
+                || Choice { sample: 0.2, ..ALL }.leaves_out(session).is_none()
         }));
     }
 }

@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test panics")]
 
+mod flows;
 mod target;
 
 use std::{
@@ -73,8 +74,8 @@ fn plan(target: &str, change: impl FnOnce(&mut RawPlan)) -> Plan {
 
 async fn run(plan: Plan, exchanges: Vec<Exchange>) -> ReplayReport {
     let (progress, _) = watch::channel(ReplayReport::default());
-    let Outcome { report, end } =
-        replay(plan, selection(exchanges), progress, CancellationToken::new()).await;
+    let source = move || selection(exchanges.clone());
+    let Outcome { report, end } = replay(plan, source, progress, CancellationToken::new()).await;
     assert!(matches!(end, End::Finished), "{end:?}");
     assert_balanced(&report, 0);
     report
@@ -335,7 +336,7 @@ async fn a_stop_sends_nothing_more_and_awaits_what_is_in_flight() {
 
     // Two at once, one an hour later, and a selection that never ends.
     let exchanges =
-        selection(vec![recorded(0, 0), recorded(1, 0), recorded(2, 3_600_000)]).chain(stream::pending());
+        || selection(vec![recorded(0, 0), recorded(1, 0), recorded(2, 3_600_000)]).chain(stream::pending());
     let (progress, mut watched) = watch::channel(ReplayReport::default());
     let stop = CancellationToken::new();
     let running = tokio::spawn(replay(plan(&target.url(), |_| {}), exchanges, progress, stop.clone()));
@@ -360,7 +361,7 @@ async fn an_error_of_the_selection_is_returned_with_the_report() {
     struct Broken;
 
     let target = Target::start(|request: Request<Bytes>| async move { echo_path(&request) }).await;
-    let exchanges = stream::iter([Ok(recorded(0, 0)), Err(Broken), Ok(recorded(1, 0))]);
+    let exchanges = || stream::iter([Ok(recorded(0, 0)), Err(Broken), Ok(recorded(1, 0))]);
     let (progress, _) = watch::channel(ReplayReport::default());
     let Outcome { report, end } =
         replay(plan(&target.url(), |_| {}), exchanges, progress, CancellationToken::new()).await;
@@ -376,13 +377,16 @@ async fn reading_ahead_is_bounded() {
     let target = Target::start(|request: Request<Bytes>| async move { echo_path(&request) }).await;
     let exchanges = {
         let read = Arc::clone(&read);
-        stream::iter(0..1_000_000_u64).map(move |index| {
-            read.fetch_add(1, Ordering::SeqCst);
-            let mut exchange = recorded(index, index * 3_600_000);
-            exchange.response.as_mut().unwrap().body =
-                Some(Body { content: Some(Content::Binary(vec![0; 1024 * 1024].into())), ..Body::default() });
-            Ok::<_, Infallible>(exchange)
-        })
+        move || {
+            let read = Arc::clone(&read);
+            stream::iter(0..1_000_000_u64).map(move |index| {
+                read.fetch_add(1, Ordering::SeqCst);
+                let mut exchange = recorded(index, index * 3_600_000);
+                let content = Some(Content::Binary(vec![0; 1024 * 1024].into()));
+                exchange.response.as_mut().unwrap().body = Some(Body { content, ..Body::default() });
+                Ok::<_, Infallible>(exchange)
+            })
+        }
     };
     let (progress, mut watched) = watch::channel(ReplayReport::default());
     let stop = CancellationToken::new();
@@ -417,7 +421,7 @@ async fn an_endless_answer_ends_with_the_timeout() {
 async fn a_replay_that_is_dropped_stops() {
     let target = Target::start(|request: Request<Bytes>| async move { echo_path(&request) }).await;
     let (progress, mut watched) = watch::channel(ReplayReport::default());
-    let exchanges = selection((0..1_000).map(|index| recorded(index, index * 3_600_000)).collect());
+    let exchanges = || selection((0..1_000).map(|index| recorded(index, index * 3_600_000)).collect());
     let running =
         tokio::spawn(replay(plan(&target.url(), |_| {}), exchanges, progress, CancellationToken::new()));
     watched.wait_for(|report| report.answered == 1).await.unwrap();

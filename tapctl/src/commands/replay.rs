@@ -1,16 +1,20 @@
-//! `tapctl replay`: reads the selection from the collector as a stream and sends it from here.
+//! `tapctl replay`: sends the selection from here, or lets the collector send it.
 
-use std::{io::Write, time::Duration};
+mod dry_run;
+mod merge;
+mod remote;
+mod source;
+
+use std::{fmt, fs, io::Write, path::Path, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
-use futures::{Stream, StreamExt as _, TryStreamExt as _, future, stream};
+use futures::{Stream, future};
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
-use tap_proto::v1::{Exchange, Order, ReplayReport, SearchRequest, SearchResponse};
-use tap_replay::{End, Outcome, Plan, RawPlan, selection::filter_for_replay};
+use tap_proto::v1::{Exchange, Order, ReplayReport, SearchRequest};
+use tap_replay::{End, Outcome, Plan, RawPlan, RawTls, selection::filter_for_replay};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tonic::Status;
 use uuid::Uuid;
 
 use super::{
@@ -18,9 +22,9 @@ use super::{
     judgement::{Judged, Judgement, baseline},
 };
 use crate::{
-    cli::{self, Output},
-    connect::{Collector, explain},
-    render::{json, report},
+    cli::{self, Output, ReplayCommand},
+    connect::explain,
+    render::{Style, json, report},
 };
 
 /// The protocol's largest page: fewer calls.
@@ -28,15 +32,46 @@ pub(super) const PAGE: u32 = 1_000;
 
 /// The plan of a replay, or all that is wrong with it.
 pub(super) fn plan(arguments: &cli::Replay, judgement: &Judgement) -> Result<Plan> {
+    let sending = &arguments.sending;
+    let (loops, loop_forever) = sending.passes();
+    let client_certificate = match (&sending.client_cert, &sending.client_key) {
+        (Some(certificate), Some(key)) => read(Some(certificate))?.zip(read(Some(key))?),
+        _ => None,
+    };
+    let transform = read(sending.transform.as_deref())?.unwrap_or_default();
     let raw = RawPlan {
         id: Uuid::now_v7().to_string(),
-        target: arguments.target.clone(),
+        target: arguments.target.clone().unwrap_or_default(),
         speed: arguments.speed,
         max_in_flight: arguments.max_in_flight,
         allow_methods: arguments.allow_methods.clone(),
         max_requests: arguments.max_requests,
         timeout: Some(arguments.request_timeout),
         keep_host: arguments.keep_host,
+        arrival: sending.arrival(),
+        loops,
+        loop_forever,
+        duration: sending.duration,
+        warm_up: sending.warm_up,
+        max_connections: sending.max_connections,
+        session: sending.session.clone(),
+        sample: sending.sample.unwrap_or_default(),
+        shards: sending.shards,
+        shard: sending.shard,
+        tls: RawTls {
+            ca_certificates: read(sending.ca_cert.as_deref())?.unwrap_or_default(),
+            server_name: sending.server_name.clone(),
+            insecure: sending.insecure,
+            client_certificate,
+        },
+        no_compare: sending.no_compare,
+        seed: sending.seed,
+        abort_if: sending.abort_if.clone(),
+        abort_window: Some(sending.abort_window),
+        allow_namespaces: sending.allow_namespaces.clone(),
+        transform: String::from_utf8(transform)
+            .map_err(|_| WrongUsage("--transform: not text".to_owned()))?,
+        files: !sending.remote,
         comparison: judgement.comparison.clone(),
         ..RawPlan::default()
     };
@@ -50,103 +85,179 @@ pub(super) fn plan(arguments: &cli::Replay, judgement: &Judgement) -> Result<Pla
     })
 }
 
-pub(super) async fn run(session: Session<'_, impl Write>, arguments: cli::Replay) -> Result<Verdict> {
+/// Finds what is wrong with the arguments before anything is connected.
+pub(super) fn check(arguments: &cli::Replay) -> Result<()> {
+    let judgement = Judgement::read(&arguments.judging)?;
+    plan(arguments, &judgement).map(drop)
+}
+
+/// A file that an argument names; it must be there before anything is sent.
+fn read(path: Option<&Path>) -> Result<Option<Vec<u8>>> {
+    path.map(|path| fs::read(path).map_err(|error| WrongUsage(format!("{}: {error}", path.display()))))
+        .transpose()
+        .map_err(Into::into)
+}
+
+/// Whether everything is in files.
+pub(super) fn needs_no_collector(arguments: &cli::Replay) -> bool {
+    arguments.command.is_some() || arguments.sending.file.is_some()
+}
+
+/// Runs what needs no collector.
+pub(super) async fn run_here(
+    arguments: cli::Replay,
+    output: Output,
+    style: Style,
+    out: &mut impl Write,
+) -> Result<Verdict> {
+    if let Some(ReplayCommand::Merge { files }) = &arguments.command {
+        return merge::run(files, output, &style, out);
+    }
     let judgement = Judgement::read(&arguments.judging)?;
     let plan = plan(&arguments, &judgement)?;
-    let Session { collector, output, style, out } = session;
+    let file = arguments.sending.file.clone().unwrap_or_default();
+    if arguments.sending.dry_run {
+        return match dry_run::run(&plan, source::of_file(file), out).await? {
+            None => Ok(Verdict::Good),
+            Some(error) => Err(error),
+        };
+    }
+    if file.as_os_str() == "-" && !matches!(arguments.sending.passes(), (0 | 1, false)) {
+        return Err(WrongUsage("--loop: standard input can be read once; name a file".to_owned()).into());
+    }
+    let source = move || source::of_file(file.clone());
+    let printing = Printing { output, style, out, judgement };
+    send(plan, source, None, &arguments, printing, |error: anyhow::Error| error).await
+}
+
+pub(super) async fn run(session: Session<'_, impl Write>, arguments: cli::Replay) -> Result<Verdict> {
     // With a fixed end, a replay at a tapped target does not chase what it captures.
     let now = Timestamp::now();
     let search = SearchRequest {
         filter: filter_for_replay(&arguments.selection.condition()),
         start_time: arguments.range.since.as_ref().map(|since| since.resolve(now)),
-        end_time: Some(arguments.range.until.unwrap_or(cli::Moment::At(now)).resolve(now)),
+        end_time: Some(arguments.range.until.clone().unwrap_or(cli::Moment::At(now)).resolve(now)),
         order: Order::OldestFirst.into(),
         page_size: PAGE,
         ..SearchRequest::default()
     };
+    let judgement = Judgement::read(&arguments.judging)?;
+    if arguments.sending.remote {
+        return remote::run(session, &arguments, judgement, search).await;
+    }
+    let plan = plan(&arguments, &judgement)?;
+    let Session { collector, output, style, out } = session;
     let filter = search.filter.clone();
-    let span = span(&collector, &search).await.map_err(|status| explain(&status, &filter))?;
+    let explain = move |status| explain(&status, &filter);
+    if arguments.sending.dry_run {
+        return match dry_run::run(&plan, source::of_collector(&collector, search), out).await? {
+            None => Ok(Verdict::Good),
+            Some(status) => Err(explain(status)),
+        };
+    }
+    let span = source::span(&collector, &search).await.map_err(&explain)?;
+    let source = move || source::of_collector(&collector, search.clone());
+    send(plan, source, span, &arguments, Printing { output, style, out, judgement }, explain).await
+}
 
+/// How a report is printed and judged.
+struct Printing<'a, W> {
+    output: Output,
+    style: Style,
+    out: &'a mut W,
+    judgement: Judgement,
+}
+
+impl<W: Write> Printing<'_, W> {
+    /// Prints the final report, and returns the verdict of a replay that `ended` early if that is not empty.
+    fn conclude(&mut self, report: &ReplayReport, arguments: &cli::Replay, ended: &str) -> Result<Verdict> {
+        let Self { output, style, out, judgement } = self;
+        if !judgement.takes_stdout() {
+            print(report, *output, style, *out)?;
+        }
+        let target = arguments.target.as_deref().unwrap_or_default();
+        let judged = judgement.conclude(report, &format!("replay at {target}"), ended, *out)?;
+        for warning in &report.warnings {
+            eprintln!("warning: {warning}");
+        }
+        if !ended.is_empty() {
+            eprintln!("{ended}");
+            return Ok(Verdict::Bad);
+        }
+        if report.selected == 0 && report.warm_up == 0 {
+            eprintln!("nothing matches");
+        }
+        let mismatch = arguments.fail_on_mismatch && report.mismatches > 0;
+        let failed = match judged {
+            Judged::Unasked => !report.failed.is_empty(),
+            Judged::Passed => false,
+            Judged::Failed => true,
+        };
+        Ok(if mismatch || failed { Verdict::Bad } else { Verdict::Good })
+    }
+}
+
+/// Sends from here; Ctrl-C stops it, and its report is printed all the same.
+async fn send<E, S>(
+    plan: Plan,
+    source: impl FnMut() -> S + Send + 'static,
+    span: Option<Duration>,
+    arguments: &cli::Replay,
+    mut printing: Printing<'_, impl Write>,
+    explain: impl FnOnce(E) -> anyhow::Error,
+) -> Result<Verdict>
+where
+    E: fmt::Debug + Send + 'static,
+    S: Stream<Item = Result<Exchange, E>> + Send + 'static,
+{
+    let length = arguments.sending.duration.or(span);
     let (progress_tx, progress_rx) = watch::channel(ReplayReport::default());
-    let shown = tokio::spawn(show(progress_bar(span, plan.speed())?, progress_rx));
+    let shown = tokio::spawn(show(progress_bar(length, plan.speed())?, progress_rx));
     let stop = CancellationToken::new();
-    let replay = tap_replay::replay(plan, exchanges(&collector, search), progress_tx, stop.clone());
+    let replay = tap_replay::replay(plan, source, progress_tx, stop.clone());
     let Outcome { report, end } = tokio::select! {
         outcome = replay => outcome,
         () = second_interrupt(stop) => bail!("gave up on what was in flight"),
     };
     shown.await.context("show the progress")?;
 
-    if !judgement.takes_stdout() {
-        match output {
-            Output::Table => out.write_all(report::render(&report, &style).as_bytes())?,
-            Output::Json => out.write_all(json::pretty(&report)?.as_bytes())?,
-            Output::Jsonl => out.write_all(json::line(&report)?.as_bytes())?,
-        }
-    }
     let ended = match &end {
-        End::Finished => "",
-        End::Failed(_) => "the selection could not be read to its end",
-        _ => "stopped before the end",
+        End::Finished => String::new(),
+        End::Stopped => "stopped before the end".to_owned(),
+        End::Aborted(reason) => format!("aborted: {reason}"),
+        End::Failed(_) => "the selection could not be read to its end".to_owned(),
     };
-    let judged = judgement.conclude(&report, &format!("replay at {}", arguments.target), ended, out)?;
+    let verdict = printing.conclude(&report, arguments, &ended)?;
     match end {
-        End::Finished if report.selected == 0 => eprintln!("nothing matches"),
-        End::Finished => {}
-        End::Stopped => {
-            eprintln!("stopped before the end");
-            return Ok(Verdict::Bad);
-        }
-        End::Failed(status) => {
-            return Err(explain(&status, &filter).context("the selection could not be read to its end"));
-        }
+        End::Failed(error) => Err(explain(error)),
+        _ => Ok(verdict),
     }
-    let mismatch = arguments.fail_on_mismatch && report.mismatches > 0;
-    let failed = match judged {
-        Judged::Unasked => !report.failed.is_empty(),
-        Judged::Passed => false,
-        Judged::Failed => true,
+}
+
+fn print(report: &ReplayReport, output: Output, style: &Style, out: &mut impl Write) -> Result<()> {
+    let text = match output {
+        Output::Table => report::render(report, style),
+        Output::Json => json::pretty(report)?,
+        Output::Jsonl => json::line(report)?,
     };
-    Ok(if mismatch || failed { Verdict::Bad } else { Verdict::Good })
+    out.write_all(text.as_bytes())?;
+    Ok(())
+}
+
+/// Returns at the next Ctrl-C.
+async fn interrupt() {
+    if tokio::signal::ctrl_c().await.is_err() {
+        // Without a handler the signal ends the program, as ever.
+        future::pending().await
+    }
 }
 
 /// The first Ctrl-C stops the replay, which then waits for what is in flight; this returns at the second.
 pub(super) async fn second_interrupt(stop: CancellationToken) {
-    let interrupt = async || {
-        if tokio::signal::ctrl_c().await.is_err() {
-            // Without a handler the signal ends the program, as ever.
-            future::pending().await
-        }
-    };
     interrupt().await;
     stop.cancel();
     eprintln!("stopping when what is in flight has ended; Ctrl-C again gives up on it");
     interrupt().await;
-}
-
-/// The selection as a stream, in order of time; the next page is fetched when the last one was taken.
-fn exchanges(
-    collector: &Collector,
-    search: SearchRequest,
-) -> impl Stream<Item = Result<Exchange, Status>> + Send + use<> {
-    let pages = collector.pages(search);
-    pages.map_ok(|page: SearchResponse| stream::iter(page.exchanges).map(Ok)).try_flatten()
-}
-
-/// The recorded time from the first selected exchange to the last, as far as known; none of an empty one.
-async fn span(collector: &Collector, search: &SearchRequest) -> Result<Option<Duration>, Status> {
-    let end = async |order: Order| {
-        let request = SearchRequest { order: order.into(), page_size: 1, summary: true, ..search.clone() };
-        let page = collector.captures().search(collector.request(request)).await?.into_inner();
-        Ok::<_, Status>(page.exchanges.into_iter().next().and_then(|exchange| exchange.time))
-    };
-    let (Some(first), Some(last)) = (end(Order::OldestFirst).await?, end(Order::NewestFirst).await?) else {
-        return Ok(None);
-    };
-    let seconds = last.seconds.saturating_sub(first.seconds);
-    let nanoseconds =
-        seconds.saturating_mul(1_000_000_000).saturating_add(i64::from(last.nanos - first.nanos));
-    Ok(u64::try_from(nanoseconds).ok().map(Duration::from_nanos))
 }
 
 /// A bar over the time that the replay will take: how many exchanges match is not known before the end.

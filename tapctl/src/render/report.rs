@@ -44,6 +44,16 @@ pub(crate) fn render(report: &ReplayReport, style: &Style) -> String {
     line("differed", report.differed, parts(&report.mismatched));
     line("not compared", total(&report.not_compared), parts(&report.not_compared));
     line("sent late", report.late, String::new());
+    // Only where there is something to tell.
+    for (name, count, parts) in [
+        ("left out", total(&report.left_out), parts(&report.left_out)),
+        ("in the warm-up", report.warm_up, String::new()),
+        ("not changed", total(&report.transform_errors), parts(&report.transform_errors)),
+    ] {
+        if count > 0 {
+            line(name, count, parts);
+        }
+    }
     text.push('\n');
     text.push_str(&distributions(&[("latency", &report.latency), ("send error", &report.send_error)], style));
     if let Some(elapsed) = &report.elapsed {
