@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use http::HeaderMap;
 use crate::connections::Head;
+use http::HeaderMap;
 
 /// Kept of an answer's body at most, where anything looks at it.
 pub(crate) const MAX_BODY_BYTES: usize = 1024 * 1024;

@@ -36,7 +36,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use self::read_ahead::ReadAhead;
-use crate::{Plan, abort::Watch, connections::Connections, tally::Tally};
+use crate::{Plan, abort::Watch, connections::Connections, hook::Hook, tally::Tally};
 
 /// Batches on their way to a worker; what is in them is bounded by [`ReadAhead`].
 const BATCHES: usize = 256;
@@ -68,7 +68,7 @@ pub enum End<E> {
     Finished,
     /// By the caller.
     Stopped,
-    /// The target was not well: which condition was met, and what was measured.
+    /// The target was not well: which condition was met, and what was measured. Or the plan's hook has ended.
     Aborted(String),
     /// The selection could not be read to its end.
     Failed(E),
@@ -87,10 +87,11 @@ struct Shared {
     start: OnceLock<Instant>,
     stop: CancellationToken,
     aborted: AtomicBool,
+    hook: Option<Hook>,
 }
 
 impl Shared {
-    fn new(plan: Plan, workers: usize, stop: CancellationToken) -> Self {
+    fn new(plan: Plan, hook: Option<Hook>, workers: usize, stop: CancellationToken) -> Self {
         Self {
             read_ahead: ReadAhead::default(),
             tallies: (0..=workers).map(|_| Mutex::new(Tally::new())).collect(),
@@ -98,6 +99,7 @@ impl Shared {
             start: OnceLock::new(),
             stop,
             aborted: AtomicBool::new(false),
+            hook,
             plan,
         }
     }
@@ -109,6 +111,12 @@ impl Shared {
     /// Whether the plan's duration is over.
     fn is_over(&self) -> bool {
         self.plan.duration.is_some_and(|duration| self.start().elapsed() >= duration)
+    }
+
+    /// Sends nothing more, for another reason than the caller's.
+    fn abort(&self) {
+        self.aborted.store(true, Ordering::Relaxed);
+        self.stop.cancel();
     }
 
     fn stop_reason(&self) -> &'static str {
@@ -161,7 +169,15 @@ where
     let begun = Instant::now();
     let places = plan.max_in_flight as usize;
     let workers = workers(places);
-    let shared = Arc::new(Shared::new(plan, workers, stop.child_token()));
+    let hook = plan.hook.as_ref().map(Hook::start).transpose();
+    let (hook, mut aborted) = match hook {
+        Ok(hook) => (hook, None),
+        Err(error) => (None, Some(format!("the hook could not be started: {error}"))),
+    };
+    let shared = Arc::new(Shared::new(plan, hook, workers, stop.child_token()));
+    if aborted.is_some() {
+        shared.abort();
+    }
     let _stop_when_dropped = shared.stop.clone().drop_guard();
 
     let mut batches_tx = Vec::new();
@@ -177,7 +193,6 @@ where
 
     let mut all_sent = std::pin::pin!(futures::future::join_all(running));
     let mut health = Watch::new(shared.plan.abort.clone());
-    let mut aborted = None;
     let mut tick = time::interval(PROGRESS_INTERVAL);
     let ended = loop {
         tokio::select! {
@@ -186,9 +201,11 @@ where
                 let total = shared.total();
                 if aborted.is_none() && !stop.is_cancelled() {
                     aborted = health.look(total.health().clone(), begun.elapsed());
+                    if shared.hook.as_ref().is_some_and(Hook::has_ended) {
+                        aborted = Some("the hook has ended".to_owned());
+                    }
                     if aborted.is_some() {
-                        shared.aborted.store(true, Ordering::Relaxed);
-                        shared.stop.cancel();
+                        shared.abort();
                     }
                 }
                 progress.send_replace(shared.complete(total.report(begun.elapsed())));

@@ -17,6 +17,7 @@ use crate::{
     abort::{self, Rule},
     compare::{Comparator, Expected, SettingsError},
     connections::Upstream,
+    hook::RawHook,
     request::is_token,
     schedule::{Arrival, ArrivalError},
     session::{SessionKey, SessionKeyError, key::Choice},
@@ -90,6 +91,8 @@ pub struct RawPlan {
     pub transform: String,
     /// The transformation may name files.
     pub files: bool,
+    /// A process that changes requests, where the replay runs.
+    pub hook: Option<RawHook>,
 }
 
 /// What a replay does. Only [`Plan::validate`] makes one.
@@ -116,6 +119,7 @@ pub struct Plan {
     pub(crate) seed: u64,
     pub(crate) abort: Rule,
     pub(crate) transform: Option<Arc<Transform>>,
+    pub(crate) hook: Option<RawHook>,
     pub(crate) allow_namespaces: BTreeSet<String>,
     /// What whoever reads the report must know.
     pub(crate) warnings: Vec<String>,
@@ -232,6 +236,7 @@ impl RawPlan {
             allow_namespaces: allow_namespaces.clone(),
             transform: transform.clone(),
             files: false,
+            hook: None,
         }
     }
 }
@@ -267,6 +272,7 @@ impl Plan {
             allow_namespaces,
             transform,
             files,
+            hook,
         } = raw;
         let mut errors = Vec::new();
 
@@ -370,6 +376,7 @@ impl Plan {
                 seed,
                 abort,
                 transform,
+                hook,
                 allow_namespaces: allow_namespaces.into_iter().collect(),
                 warnings: if tls.insecure {
                     vec!["the target's certificates were not verified".to_owned()]

@@ -39,7 +39,6 @@ pub(crate) struct Outgoing {
     /// Head and body as they go on the wire.
     pub(crate) bytes: Bytes,
     /// Where the body begins.
-    #[cfg_attr(not(test), expect(dead_code, reason = "faults of bodies are what asks for it"))]
     pub(crate) head_length: usize,
     /// Its answer has no body.
     pub(crate) is_head: bool,
@@ -139,7 +138,23 @@ pub(crate) fn draft<'a>(exchange: &'a Exchange, plan: &'a Plan) -> Result<Draft<
     })
 }
 
-impl Draft<'_> {
+impl<'a> Draft<'a> {
+    pub(crate) fn new(
+        method: Cow<'a, str>,
+        path: Cow<'a, str>,
+        query: Cow<'a, str>,
+        host: Cow<'a, [u8]>,
+        headers: Vec<(Cow<'a, str>, Cow<'a, [u8]>)>,
+        body: Cow<'a, [u8]>,
+    ) -> Self {
+        Self { method, path, query, host, headers, body, has_length: false }
+    }
+
+    /// Whether [`Self::encode`] writes this header by itself.
+    pub(crate) fn writes(name: &str) -> bool {
+        ["host", "accept-encoding", "content-length", MARKER].iter().any(|own| own.eq_ignore_ascii_case(name))
+    }
+
     /// The bytes to write. Refused is what would not be one request with these parts.
     pub(crate) fn encode(&self, plan: &Plan) -> Result<Outgoing, Refusal> {
         let Self { method, path, query, host, headers, body, has_length } = self;

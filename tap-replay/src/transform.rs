@@ -101,7 +101,7 @@ impl Transform {
                 continue;
             };
             if let Some(recorded) = variable.place.of_recorded(exchange) {
-                learned.substitution.add(&recorded, &live, true);
+                learned.substitution.add(&recorded, &live);
             }
             learned.variables.insert(variable.name.clone(), live);
         }

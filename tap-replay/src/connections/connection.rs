@@ -3,6 +3,7 @@
 use std::{
     future::poll_fn,
     io,
+    mem::MaybeUninit,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -155,9 +156,13 @@ impl Connection {
         interim: &mut usize,
     ) -> Result<Option<Parsed>, Failure> {
         loop {
-            let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
-            let mut response = httparse::Response::new(&mut headers);
-            let parsed = response.parse(&self.buffer[self.start..self.end]);
+            let mut headers = [const { MaybeUninit::uninit() }; MAX_HEADERS];
+            let mut response = httparse::Response::new(&mut []);
+            let parsed = httparse::ParserConfig::default().parse_response_with_uninit_headers(
+                &mut response,
+                &self.buffer[self.start..self.end],
+                &mut headers,
+            );
             let httparse::Status::Complete(length) = parsed.map_err(|_| Failure::InvalidResponse)? else {
                 return Ok(None);
             };

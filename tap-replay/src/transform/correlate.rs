@@ -2,7 +2,8 @@
 //! the recorded value stands for the live one from here on.
 //!
 //! Only values that look like issued ones: under a name that says so (`id`, `token`, `csrf` …) or long enough to
-//! be no coincidence. Short ones are then replaced only as a whole segment of a path or value of a query.
+//! be no coincidence. Short ones are then replaced only as a whole segment of a path, value of a query, or value
+//! under such a name.
 
 use serde_json::Value;
 use tap_proto::v1::Exchange;
@@ -47,39 +48,48 @@ pub(super) fn learn(exchange: &Exchange, answer: &Answer, substitution: &mut Sub
     let recorded = json(recorded_body(exchange));
     let live = json(std::str::from_utf8(&answer.body).ok());
     if let (Some(recorded), Some(live)) = (recorded, live) {
-        let mut left = MAX_VALUES;
-        walk("", &recorded, &live, MAX_DEPTH, &mut left, substitution);
+        let mut walk = Walk { left: MAX_VALUES, found: substitution };
+        walk.into("", "", &recorded, &live, MAX_DEPTH);
     }
 }
 
-fn walk(name: &str, recorded: &Value, live: &Value, depth: u32, left: &mut usize, found: &mut Substitution) {
-    if depth == 0 || *left == 0 {
-        return;
-    }
-    *left -= 1;
-    match (recorded, live) {
-        (Value::Object(recorded), Value::Object(live)) => {
-            for (name, recorded) in recorded {
-                if let Some(live) = live.get(name) {
-                    walk(name, recorded, live, depth - 1, left, found);
+/// Through two documents at once.
+struct Walk<'a> {
+    left: usize,
+    found: &'a mut Substitution,
+}
+
+impl Walk<'_> {
+    fn into(&mut self, parent: &str, name: &str, recorded: &Value, live: &Value, depth: u32) {
+        if depth == 0 || self.left == 0 {
+            return;
+        }
+        self.left -= 1;
+        match (recorded, live) {
+            (Value::Object(recorded), Value::Object(live)) => {
+                for (field, recorded) in recorded {
+                    if let Some(live) = live.get(field) {
+                        self.into(name, field, recorded, live, depth - 1);
+                    }
                 }
             }
-        }
-        (Value::Array(recorded), Value::Array(live)) => {
-            for (recorded, live) in recorded.iter().zip(live) {
-                walk(name, recorded, live, depth - 1, left, found);
+            (Value::Array(recorded), Value::Array(live)) => {
+                for (recorded, live) in recorded.iter().zip(live) {
+                    self.into(parent, name, recorded, live, depth - 1);
+                }
             }
-        }
-        (Value::String(_), Value::String(_)) | (Value::Number(_), Value::Number(_)) => {
-            if let (Some(recorded), Some(live)) = (scalar(recorded), scalar(live)) {
+            (Value::String(_), Value::String(_)) | (Value::Number(_), Value::Number(_)) => {
+                let (Some(recorded), Some(live)) = (scalar(recorded), scalar(live)) else { return };
                 let lower = name.to_ascii_lowercase();
                 let issued = NAMES.iter().any(|name| lower.ends_with(name));
-                if issued || recorded.len() >= LONG && !recorded.contains(char::is_whitespace) {
-                    pair(&recorded, &live, found);
+                let long = recorded.len() >= LONG && !recorded.contains(char::is_whitespace);
+                if recorded != live && (issued || long) {
+                    let names: Vec<_> = [parent, name].into_iter().filter(|name| !name.is_empty()).collect();
+                    self.found.add_found(&recorded, &live, &names);
                 }
             }
+            _ => {}
         }
-        _ => {}
     }
 }
 
@@ -96,6 +106,6 @@ fn segments(recorded: &str, live: &str, found: &mut Substitution) {
 
 fn pair(recorded: &str, live: &str, found: &mut Substitution) {
     if recorded != live {
-        found.add(recorded, live, false);
+        found.add_found(recorded, live, &[]);
     }
 }

@@ -4,11 +4,14 @@
 //! A value is replaced where it stands whole: `17` is not looked for in `2017`. All are looked for at once, the
 //! longest first, so that nothing is replaced twice.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{borrow::Cow, cell::OnceCell, collections::BTreeMap};
 
 use aho_corasick::{AhoCorasick, MatchKind};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
+use serde_json::Value;
+
+use super::place::scalar;
 use crate::request::Draft;
 
 /// In one session. The first ones stay.
@@ -24,9 +27,19 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b
 pub(crate) struct Substitution {
     /// In every way of writing: as it is, in a URL, in a JSON string.
     anywhere: BTreeMap<String, String>,
-    /// Only as a whole segment of a path or a value of a query: found by correlation, and short.
-    whole: BTreeMap<String, String>,
-    matcher: Option<(AhoCorasick, Vec<String>)>,
+    /// Found by correlation, and short: only as a whole segment of a path, value of a query, or value of a JSON
+    /// body under one of the names.
+    whole: BTreeMap<String, Named>,
+    /// Made when it is needed: an answer may hold many values.
+    matcher: OnceCell<Option<(AhoCorasick, Vec<String>)>>,
+}
+
+/// A value that is looked for where a name speaks for it.
+#[derive(Debug, Default)]
+struct Named {
+    live: String,
+    /// What it is called, or belongs to: of `{"cart": {"id": 17}}`, `id` and `cart`; in lower case.
+    names: Vec<String>,
 }
 
 impl std::fmt::Debug for Substitution {
@@ -40,28 +53,33 @@ impl Substitution {
         self.anywhere.is_empty() && self.whole.is_empty()
     }
 
-    /// `live` stands for `recorded` from here on. `named`: somebody has said so.
-    pub(super) fn add(&mut self, recorded: &str, live: &str, named: bool) {
-        let fits = |value: &str| !value.is_empty() && value.len() <= MAX_VALUE_BYTES;
-        if !fits(recorded) || live.len() > MAX_VALUE_BYTES {
-            return;
-        }
-        let values =
-            if named || recorded.len() >= DISTINCT_BYTES { &mut self.anywhere } else { &mut self.whole };
-        if values.len() >= MAX_VALUES && !values.contains_key(recorded) {
+    /// `live` stands for `recorded` from here on: somebody has said so.
+    pub(super) fn add(&mut self, recorded: &str, live: &str) {
+        if !fits(recorded, live) || !has_room(&self.anywhere, recorded) {
             return;
         }
         if recorded == live {
-            if values.remove(recorded).is_none() {
+            if self.anywhere.remove(recorded).is_none() {
                 return;
             }
         } else {
-            values.insert(recorded.to_owned(), live.to_owned());
+            self.anywhere.insert(recorded.to_owned(), live.to_owned());
         }
-        self.rebuild();
+        self.matcher = OnceCell::new();
     }
 
-    fn rebuild(&mut self) {
+    /// As [`Self::add`], found by correlation under these names.
+    pub(super) fn add_found(&mut self, recorded: &str, live: &str, names: &[&str]) {
+        if recorded.len() >= DISTINCT_BYTES {
+            return self.add(recorded, live);
+        }
+        if fits(recorded, live) && has_room(&self.whole, recorded) {
+            let names = names.iter().map(|name| name.to_ascii_lowercase()).collect();
+            self.whole.insert(recorded.to_owned(), Named { live: live.to_owned(), names });
+        }
+    }
+
+    fn matcher(&self) -> Option<(AhoCorasick, Vec<String>)> {
         let mut pairs: BTreeMap<String, String> = BTreeMap::new();
         for (recorded, live) in &self.anywhere {
             for write in [in_url, in_json] {
@@ -73,7 +91,7 @@ impl Substitution {
         let (patterns, replacements): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
         let matcher = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(&patterns);
         // Patterns of these sizes always fit.
-        self.matcher = matcher.ok().filter(|_| !patterns.is_empty()).map(|matcher| (matcher, replacements));
+        matcher.ok().filter(|_| !patterns.is_empty()).map(|matcher| (matcher, replacements))
     }
 
     /// Changes all parts of a request but its method and host.
@@ -107,15 +125,47 @@ impl Substitution {
         if let Some(replaced) = std::str::from_utf8(&draft.body).ok().and_then(|body| self.replace(body)) {
             draft.body = Cow::Owned(replaced.into_bytes());
         }
+        if !self.whole.is_empty()
+            && let Ok(mut json) = serde_json::from_slice::<Value>(&draft.body)
+            && self.put_into_json("", &mut json)
+        {
+            draft.body = Cow::Owned(json.to_string().into_bytes());
+        }
     }
 
     fn whole_of<'a>(&'a self, text: &'a str) -> &'a str {
-        self.whole.get(text).map_or(text, String::as_str)
+        self.whole.get(text).map_or(text, |named| &named.live)
+    }
+
+    /// Changes values under names that speak for them; returns whether there were any. As deep as the parser lets
+    /// a document be.
+    fn put_into_json(&self, name: &str, json: &mut Value) -> bool {
+        match json {
+            Value::Object(fields) => fields
+                .iter_mut()
+                .fold(false, |changed, (name, value)| self.put_into_json(name, value) | changed),
+            Value::Array(items) => {
+                items.iter_mut().fold(false, |changed, item| self.put_into_json(name, item) | changed)
+            }
+            Value::String(_) | Value::Number(_) => {
+                let Some(named) = scalar(json).and_then(|text| self.whole.get(&text)) else { return false };
+                let lower = name.to_ascii_lowercase();
+                if !named.names.iter().any(|known| lower.starts_with(known) || lower.ends_with(known)) {
+                    return false;
+                }
+                *json = match (&*json, named.live.parse::<serde_json::Number>()) {
+                    (Value::Number(_), Ok(number)) => Value::Number(number),
+                    _ => Value::String(named.live.clone()),
+                };
+                true
+            }
+            Value::Null | Value::Bool(_) => false,
+        }
     }
 
     /// `text` with the target's values, if it has any recorded one.
     pub(crate) fn replace(&self, text: &str) -> Option<String> {
-        let (matcher, replacements) = self.matcher.as_ref()?;
+        let (matcher, replacements) = self.matcher.get_or_init(|| self.matcher()).as_ref()?;
         let mut replaced = String::new();
         let mut taken = 0;
         for found in matcher.find_iter(text) {
@@ -128,6 +178,14 @@ impl Substitution {
         }
         (taken > 0).then(|| replaced + &text[taken..])
     }
+}
+
+fn fits(recorded: &str, live: &str) -> bool {
+    !recorded.is_empty() && recorded.len() <= MAX_VALUE_BYTES && live.len() <= MAX_VALUE_BYTES
+}
+
+fn has_room<T>(values: &BTreeMap<String, T>, recorded: &str) -> bool {
+    values.len() < MAX_VALUES || values.contains_key(recorded)
 }
 
 /// Whether what lies between is not a part of a longer word.
@@ -161,7 +219,7 @@ mod tests {
     fn substitution(pairs: &[(&str, &str)]) -> Substitution {
         let mut substitution = Substitution::default();
         for (recorded, live) in pairs {
-            substitution.add(recorded, live, true);
+            substitution.add(recorded, live);
         }
         substitution
     }
@@ -198,10 +256,11 @@ mod tests {
     #[test]
     fn a_session_can_not_grow_without_end() {
         let mut substitution = Substitution::default();
-        for index in 0..2 * MAX_VALUES {
-            substitution.add(&format!("value-{index}"), "live", false);
+        for index in 0..MAX_VALUES + 10 {
+            substitution.add_found(&format!("value-{index}"), "live", &[]);
+            substitution.add_found(&format!("{index}"), "live", &[]);
         }
-        substitution.add(&"x".repeat(MAX_VALUE_BYTES + 1), "live", false);
-        assert_eq!(substitution.anywhere.len(), MAX_VALUES);
+        substitution.add(&"x".repeat(MAX_VALUE_BYTES + 1), "live");
+        assert_eq!((substitution.anywhere.len(), substitution.whole.len()), (MAX_VALUES, MAX_VALUES));
     }
 }

@@ -180,7 +180,7 @@ async fn without_variables_the_comparison_says_what_differs() {
         .filter(|endpoint| endpoint.path == "/login")
         .flat_map(|endpoint| endpoint.fields.iter().map(|field| field.field.as_str()))
         .collect();
-    assert_eq!(fields, ["body.$.token"], "{report:?}");
+    assert_eq!(fields, ["body.$.token", "header.set-cookie.sid"], "{report:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -62,6 +62,12 @@ pub struct Sending {
     /// How requests are changed: a YAML document; docs/replay.md describes it.
     #[arg(long, value_name = "FILE", help_heading = "Requests")]
     pub transform: Option<PathBuf>,
+    /// A shell command that changes requests as rules can't: JSON lines over its standard input and output.
+    #[arg(long, value_name = "COMMAND", conflicts_with = "remote", help_heading = "Requests")]
+    pub hook: Option<String>,
+    /// For each reply of it.
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = humantime::parse_duration, help_heading = "Requests")]
+    pub hook_timeout: Duration,
     /// Compare nothing.
     #[arg(long, help_heading = "Requests")]
     pub no_compare: bool,

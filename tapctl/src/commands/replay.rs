@@ -12,7 +12,7 @@ use futures::{Stream, future};
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
 use tap_proto::v1::{Exchange, Order, ReplayReport, SearchRequest};
-use tap_replay::{End, Outcome, Plan, RawPlan, RawTls, selection::filter_for_replay};
+use tap_replay::{End, Outcome, Plan, RawHook, RawPlan, RawTls, selection::filter_for_replay};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -73,6 +73,10 @@ pub(super) fn plan(arguments: &cli::Replay, judgement: &Judgement) -> Result<Pla
             .map_err(|_| WrongUsage("--transform: not text".to_owned()))?,
         files: !sending.remote,
         comparison: judgement.comparison.clone(),
+        hook: sending.hook.as_ref().map(|command| RawHook {
+            command: ["sh", "-c", command].map(str::to_owned).to_vec(),
+            timeout: sending.hook_timeout,
+        }),
         ..RawPlan::default()
     };
     let plan = Plan::validate(raw).map_err(|errors| {

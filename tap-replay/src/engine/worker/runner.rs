@@ -129,6 +129,20 @@ impl Worker {
                 return;
             }
         };
+        let hooked;
+        let request = match &self.shared.hook {
+            None => request,
+            Some(hook) => match hook.ask(&exchange.id, request, plan).await {
+                Ok(changed) => {
+                    hooked = changed;
+                    &hooked
+                }
+                Err(reason) => {
+                    self.shared.tally(self.index).not_sent(reason);
+                    return;
+                }
+            },
+        };
         self.shared.tally(self.index).sent(warm_up);
         let Sent { written, answer } =
             self.ask_and_compare(job, request, intended, deadline, &mut problems).await;
