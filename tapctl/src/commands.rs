@@ -88,7 +88,7 @@ pub async fn run(invocation: Invocation, out: &mut impl Write) -> Result<Verdict
             return replay::run_here(arguments.clone(), output, style, out).await;
         }
         // Wrong settings are told before anything is connected.
-        replay::plan(arguments, &judgement::Judgement::read(&arguments.judging)?)?;
+        replay::check(arguments)?;
     }
     let collector = Collector::connect(&collector, timeout).await?;
     let session = Session { collector, output, style, out };

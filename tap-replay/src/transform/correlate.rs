@@ -49,7 +49,7 @@ pub(super) fn learn(exchange: &Exchange, answer: &Answer, substitution: &mut Sub
     let live = json(std::str::from_utf8(&answer.body).ok());
     if let (Some(recorded), Some(live)) = (recorded, live) {
         let mut walk = Walk { left: MAX_VALUES, found: substitution };
-        walk.into("", "", &recorded, &live, MAX_DEPTH);
+        walk.both("", "", &recorded, &live, MAX_DEPTH);
     }
 }
 
@@ -60,7 +60,7 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    fn into(&mut self, parent: &str, name: &str, recorded: &Value, live: &Value, depth: u32) {
+    fn both(&mut self, parent: &str, name: &str, recorded: &Value, live: &Value, depth: u32) {
         if depth == 0 || self.left == 0 {
             return;
         }
@@ -69,13 +69,13 @@ impl Walk<'_> {
             (Value::Object(recorded), Value::Object(live)) => {
                 for (field, recorded) in recorded {
                     if let Some(live) = live.get(field) {
-                        self.into(name, field, recorded, live, depth - 1);
+                        self.both(name, field, recorded, live, depth - 1);
                     }
                 }
             }
             (Value::Array(recorded), Value::Array(live)) => {
                 for (recorded, live) in recorded.iter().zip(live) {
-                    self.into(parent, name, recorded, live, depth - 1);
+                    self.both(parent, name, recorded, live, depth - 1);
                 }
             }
             (Value::String(_), Value::String(_)) | (Value::Number(_), Value::Number(_)) => {

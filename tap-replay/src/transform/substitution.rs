@@ -208,7 +208,7 @@ fn in_url(value: &str) -> String {
 }
 
 fn in_json(value: &str) -> String {
-    let quoted = serde_json::Value::from(value).to_string();
+    let quoted = Value::from(value).to_string();
     quoted[1..quoted.len() - 1].to_owned()
 }
 

@@ -339,20 +339,20 @@ async fn production_is_not_sent_at() {
 async fn https_targets_are_verified_by_the_given_authority_and_name() {
     let url = target::https(include_bytes!("tls/server.pem"), include_bytes!("tls/server.key")).await;
     let with = |tls: RawTls| plan(&url, |raw| raw.tls = tls);
-    let exchanges = || (0..20).map(|index| recorded(index, 0)).collect::<Vec<_>>();
+    let exchanges = || (0..10).map(|index| recorded(index, 0)).collect::<Vec<_>>();
     let ca = include_bytes!("tls/ca.pem").to_vec();
 
     let trusted =
         RawTls { ca_certificates: ca.clone(), server_name: "shop.test".into(), ..RawTls::default() };
     let report = run(with(trusted), exchanges()).await;
-    assert_eq!(report.matched, 20, "{report:?}");
+    assert_eq!(report.matched, 10, "{report:?}");
     assert!(report.warnings.is_empty());
 
     let wrong_name = RawTls { ca_certificates: ca, ..RawTls::default() };
     let report = run(with(wrong_name), exchanges()).await;
-    assert_eq!(report.failed["tls"], 20, "{report:?}");
+    assert_eq!(report.failed["tls"], 10, "{report:?}");
 
     let report = run(with(RawTls { insecure: true, ..RawTls::default() }), exchanges()).await;
-    assert_eq!(report.matched, 20, "{report:?}");
+    assert_eq!(report.matched, 10, "{report:?}");
     assert_eq!(report.warnings.len(), 1, "insecure is never silent");
 }
