@@ -9,7 +9,7 @@ use std::{net::SocketAddr, sync::LazyLock};
 
 use libfuzzer_sys::fuzz_target;
 use tap_flow::{
-    Body, Cause, CgroupId, Completeness, Exchange, FlowKey, Header, Headers, Request, Role, Span, TapId,
+    Body, Cause, CgroupId, Completeness, Exchange, FlowKey, Headers, Request, Role, Span, TapId,
     Version,
 };
 use tap_redact::{Key, Redactor, Settings};
@@ -59,18 +59,11 @@ fuzz_target!(|input: &[u8]| {
 
 fn exchange(media: &str, input: &[u8], truncated: bool) -> Exchange {
     let address = SocketAddr::from(([127, 0, 0, 1], 80));
-    let field = |name: &str, value: &[u8]| Header {
-        name: name.to_owned().into(),
-        value: value.to_vec().into(),
-    };
     let head = &input[..input.len().min(512)];
-    let mut headers: Vec<Header> =
-        ["authorization", "cookie", "set-cookie", "location", "link", "refresh", "x-note"]
-            .iter()
-            .map(|name| field(name, head))
-            .collect();
+    let names = ["authorization", "cookie", "set-cookie", "location", "link", "refresh", "x-note"];
+    let mut headers: Headers = names.into_iter().map(|name| (name, head)).collect();
     if !media.is_empty() {
-        headers.push(field("content-type", media.as_bytes()));
+        headers.push("content-type", media);
     }
     let completeness = if truncated {
         Completeness::Truncated { bytes: 1, cause: Cause::BodyCap }
@@ -87,7 +80,7 @@ fn exchange(media: &str, input: &[u8], truncated: bool) -> Exchange {
             method: "POST".into(),
             target: head.to_vec().into(),
             version: Version::Http11,
-            headers: Headers(headers),
+            headers,
             body: Body { content: input.to_vec().into(), size: input.len() as u64, ..Body::default() },
             trailers: Headers::default(),
             completeness,

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 
 use prost_types::{Duration, Timestamp};
 use sha2::{Digest, Sha256};
-use tap_flow::{Body, Completeness, Exchange, Headers, Request, RequestTarget, Response, Role};
+use tap_flow::{Body, Completeness, Exchange, Header, Headers, Request, RequestTarget, Response, Role};
 use tap_proto::v1;
 use tap_redact::{DropReason, Redacted, Redaction};
 
@@ -159,9 +159,9 @@ fn request_message(request: Request, dropped: Option<DropReason>) -> v1::Request
         path,
         query,
         version: version.as_str().to_owned(),
-        headers: header_messages(headers),
+        headers: header_messages(&headers),
         body: body_message(body, dropped),
-        trailers: header_messages(trailers),
+        trailers: header_messages(&trailers),
         completeness: Some(completeness_message(completeness)),
     }
 }
@@ -173,27 +173,20 @@ fn response_message(response: Response, dropped: Option<DropReason>) -> v1::Resp
         status: status.into(),
         reason: lossy(&reason),
         version: version.as_str().to_owned(),
-        headers: header_messages(headers),
+        headers: header_messages(&headers),
         body: body_message(body, dropped),
-        trailers: header_messages(trailers),
+        trailers: header_messages(&trailers),
         completeness: Some(completeness_message(completeness)),
         interim_statuses: interim.into_iter().map(u32::from).collect(),
     }
 }
 
-fn header_messages(headers: Headers) -> Vec<v1::Header> {
+fn header_messages(headers: &Headers) -> Vec<v1::Header> {
     headers
-        .0
-        .into_iter()
-        .map(|header| match std::str::from_utf8(&header.value) {
-            Ok(value) => {
-                v1::Header { name: lossy(&header.name), value: value.to_owned(), raw_value: Vec::new() }
-            }
-            Err(_) => v1::Header {
-                name: lossy(&header.name),
-                value: lossy(&header.value),
-                raw_value: header.value.to_vec(),
-            },
+        .iter()
+        .map(|Header { name, value }| match std::str::from_utf8(value) {
+            Ok(text) => v1::Header { name: lossy(name), value: text.to_owned(), raw_value: Vec::new() },
+            Err(_) => v1::Header { name: lossy(name), value: lossy(value), raw_value: value.to_vec() },
         })
         .collect()
 }
@@ -238,7 +231,7 @@ mod tests {
     use std::net::IpAddr;
 
     use bytes::Bytes;
-    use tap_flow::{Cause, CgroupId, FlowKey, Header, Span, TapId, Version};
+    use tap_flow::{Cause, CgroupId, FlowKey, Span, TapId, Version};
     use tap_redact::{Key, Redactor, Settings};
 
     use super::*;
@@ -246,11 +239,7 @@ mod tests {
     const SECOND: u64 = NANOS_PER_SECOND;
 
     fn headers(fields: &[(&str, &[u8])]) -> Headers {
-        let header = |(name, value): &(&str, &[u8])| Header {
-            name: Bytes::copy_from_slice(name.as_bytes()),
-            value: Bytes::copy_from_slice(value),
-        };
-        Headers(fields.iter().map(header).collect())
+        fields.iter().copied().collect()
     }
 
     fn body(content_type: &'static str, content: &'static [u8]) -> (Headers, Body) {
@@ -259,7 +248,6 @@ mod tests {
     }
 
     fn exchange() -> Exchange {
-        let (request_headers, _) = body("", b"");
         Exchange {
             flow: FlowKey {
                 tap: TapId(1),
@@ -274,13 +262,11 @@ mod tests {
                 method: "GET".into(),
                 target: "/a?b=c?d".into(),
                 version: Version::Http11,
-                headers: Headers(
-                    headers(&[("Host", b"Shop.Example:8080"), ("X-Raw", b"caf\xe9")])
-                        .0
-                        .into_iter()
-                        .chain(request_headers.0)
-                        .collect(),
-                ),
+                headers: headers(&[
+                    ("Host", b"Shop.Example:8080"),
+                    ("X-Raw", b"caf\xe9"),
+                    ("Content-Type", b""),
+                ]),
                 body: Body::default(),
                 trailers: Headers::default(),
                 completeness: Completeness::Complete,

@@ -4,7 +4,8 @@ use bytes::Bytes;
 
 use crate::{
     content_coding::{self, Decoded, Input},
-    exchange::{Body, Cause, Headers},
+    exchange::{Body, Cause},
+    headers::Headers,
     limits::Limits,
 };
 

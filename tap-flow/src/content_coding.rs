@@ -7,10 +7,7 @@ use std::io::Read;
 
 use bytes::Bytes;
 
-use crate::{
-    exchange::{Cause, Headers},
-    limits::Limits,
-};
+use crate::{exchange::Cause, headers::Headers, limits::Limits};
 
 /// Whether the encoded bytes are all there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

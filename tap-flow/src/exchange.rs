@@ -7,7 +7,10 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use crate::segment::{CgroupId, FlowKey};
+use crate::{
+    headers::Headers,
+    segment::{CgroupId, FlowKey},
+};
 
 /// Which end of an exchange the tapped socket was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -94,32 +97,6 @@ impl Version {
             Self::Http10 => "HTTP/1.0",
             Self::Http11 => "HTTP/1.1",
         }
-    }
-}
-
-/// One header field, as on the wire, without the white space around the value.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Header {
-    pub name: Bytes,
-    pub value: Bytes,
-}
-
-/// Header fields in the order of the wire.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct Headers(pub Vec<Header>);
-
-impl Headers {
-    /// The values of every field of this name, whatever its case.
-    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Bytes> + 'a {
-        self.0
-            .iter()
-            .filter(move |header| header.name.eq_ignore_ascii_case(name.as_bytes()))
-            .map(|header| &header.value)
-    }
-
-    /// The value of the first field of this name.
-    pub fn get<'a>(&'a self, name: &'a str) -> Option<&'a Bytes> {
-        self.all(name).next()
     }
 }
 
@@ -219,18 +196,6 @@ impl fmt::Debug for Response {
             .field("span", span)
             .field("interim", interim)
             .finish()
-    }
-}
-
-impl fmt::Debug for Header {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Header({} + {} bytes)", self.name.len(), self.value.len())
-    }
-}
-
-impl fmt::Debug for Headers {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Headers({})", self.0.len())
     }
 }
 

@@ -1,17 +1,19 @@
 //! One connection: two directions, their roles, and what holes and ends mean for the messages in them.
 
+mod messages;
+mod stream;
+
 use crate::{
-    exchange::{Cause, Exchange, Role},
-    http1::{
-        self, Doubt, End, Event, Framing, GapOutcome, Kind, Parsed, Parser, Start, StartLine,
-        detect_protocol, detect_start,
-    },
+    exchange::{Cause, Exchange},
+    http1::{Doubt, End, Event, GapOutcome, Kind, Parser, Start, detect_protocol, detect_start},
     limits::Limits,
-    pairing::{Pair, Pairing, Place},
-    reassembly::{Arrival, Offer, Reassembler},
+    pairing::Pairing,
+    reassembly::{Arrival, Offer},
     segment::{CgroupId, Direction, FlowKey, Segment, TcpFlags},
     stats::{Failure, FlowStats, Protocol, Reason},
 };
+
+use self::stream::Stream;
 
 /// One connection that may carry HTTP/1.
 #[derive(Debug)]
@@ -31,23 +33,6 @@ pub(crate) struct Flow {
     /// Since when a hole has been open in either direction.
     hole_since: Option<u64>,
     reset: bool,
-}
-
-/// One direction of it.
-#[derive(Debug)]
-struct Stream {
-    reassembler: Reassembler,
-    parser: Parser,
-    /// Where the open message belongs.
-    place: Place,
-    /// The direction was followed from its SYN, or from a message on: nothing went by unnoticed.
-    anchored: bool,
-    /// A message was lost, or its end.
-    lost_sync: bool,
-    /// Why nothing is parsed any more.
-    stopped: Option<Reason>,
-    /// The end was reached and handled.
-    ended: bool,
 }
 
 /// What a flow works with but does not own.
@@ -311,7 +296,7 @@ impl Flow {
                     }
                 }
                 Event::Head => self.head(direction, kind, context),
-                Event::Complete => self.message_ends(direction, kind, End::Complete, context),
+                Event::Complete => self.message_ends(direction, End::Complete, context),
                 Event::Failed(failure) => self.fail(direction, failure, taken, context),
             }
             arrival.segment_start = false;
@@ -351,157 +336,6 @@ impl Flow {
         }
         let client = self.client?;
         Some(if client == direction { Kind::Request } else { Kind::Response })
-    }
-
-    fn head(&mut self, direction: Direction, kind: Kind, context: &mut Context<'_>) {
-        match kind {
-            Kind::Request => self.request_head(direction, context),
-            Kind::Response => self.response_head(direction, context),
-        }
-    }
-
-    fn request_head(&mut self, direction: Direction, context: &mut Context<'_>) {
-        let stream = self.stream(direction);
-        let (started, doubt) = (stream.parser.started(), stream.parser.doubt());
-        let Some(head) = stream.parser.head() else { return };
-        let framing = http1::framing_of_request(head);
-        let StartLine::Request { method, .. } = &head.start_line else { return };
-        let method = method.clone();
-        if self.pairing.is_resumed_by(started, doubt) {
-            let responses = direction.reverse();
-            if !self.stream(responses).parser.is_idle() {
-                // It still waits for bytes, in vain: the client has gone on. So it is after a HEAD unseen.
-                self.lose_sync(responses, End::Lost, Doubt::Broken, Reason::IncompleteHead, context);
-            }
-            self.pairing.resume();
-        }
-        let place = self.pairing.place_request(method, started, context.limits.pipelined_requests);
-        if doubt.is_some() {
-            // On a joined connection the first request is married on trust; the next has to prove itself.
-            self.pairing.lose_step();
-        }
-        self.stream(direction).place = place;
-        self.begin_body(direction, Kind::Request, framing, context);
-    }
-
-    fn response_head(&mut self, direction: Direction, context: &mut Context<'_>) {
-        let stream = self.stream(direction);
-        let doubt = stream.parser.doubt();
-        let Some(StartLine::Response { status, .. }) = stream.parser.head().map(|head| &head.start_line)
-        else {
-            return;
-        };
-        let status = *status;
-        if matches!(status, 100 | 102..=199) {
-            stream.parser.continue_after_interim(status);
-            return;
-        }
-        let anchored = std::mem::replace(&mut stream.anchored, true);
-        let requests = self.stream(direction.reverse());
-        // The server's SYN was lost, and who knows what with it.
-        let syn_lost = requests.anchored && (direction == Direction::Ingress || context.sees_server_syn);
-        // Of several requests, which one is answered by the first response that was seen is not known.
-        let several = requests.lost_sync || self.pairing.messages() > 1;
-        if doubt.is_some() || !anchored && (syn_lost || several) {
-            self.pairing.lose_step();
-            self.emit_unanswered(context);
-        }
-        let (place, method) = self.pairing.place_response();
-        let stream = self.stream(direction);
-        stream.place = place;
-        let Some(head) = stream.parser.head() else { return };
-        let framing = http1::framing_of_response(head, method.as_deref());
-        self.begin_body(direction, Kind::Response, framing, context);
-    }
-
-    fn begin_body(&mut self, direction: Direction, kind: Kind, framing: Framing, context: &mut Context<'_>) {
-        if !self.stream(direction).parser.begin_body(framing, context.limits) {
-            return;
-        }
-        match framing {
-            Framing::Ambiguous => {
-                context.stats.fail(Failure::AmbiguousFraming);
-                self.message_ends(direction, kind, End::Early(Cause::AmbiguousFraming), context);
-                self.stream(direction).stopped = Some(Reason::AmbiguousFraming);
-                self.stop_if_unanswerable(context);
-            }
-            Framing::Tunnel => {
-                self.message_ends(direction, kind, End::Early(Cause::Upgraded), context);
-                self.stop(Reason::Upgraded, Cause::Upgraded, context);
-            }
-            _ => self.message_ends(direction, kind, End::Complete, context),
-        }
-    }
-
-    /// After framing that can't be known, nothing follows but the responses to what came before.
-    fn stop_if_unanswerable(&mut self, context: &mut Context<'_>) {
-        let Some(client) = self.client else { return };
-        let ambiguous = Some(Reason::AmbiguousFraming);
-        let requests = self.stream(client).stopped;
-        let responses = self.stream(client.reverse()).stopped;
-        let all_answered = requests == ambiguous && responses.is_none() && self.pairing.is_empty();
-        if all_answered || responses == ambiguous {
-            self.stop(Reason::AmbiguousFraming, Cause::AmbiguousFraming, context);
-        }
-    }
-
-    fn message_ends(&mut self, direction: Direction, kind: Kind, end: End, context: &mut Context<'_>) {
-        let stream = self.stream(direction);
-        let place = stream.place;
-        let Some(parsed) = stream.parser.take(end, context.limits) else { return };
-        match kind {
-            Kind::Request => self.request_ends(parsed, place, context),
-            Kind::Response => self.response_ends(parsed, place, context),
-        }
-    }
-
-    fn request_ends(&mut self, parsed: Parsed, place: Place, context: &mut Context<'_>) {
-        let wire_bytes = parsed.wire_bytes;
-        let request = parsed.into_request();
-        match (place, request) {
-            (Place::Alone { index }, request) => {
-                self.emit(Pair::alone(index, request, None, wire_bytes), context);
-            }
-            (Place::Paired, Some(request)) => self.pairing.put_request(request, wire_bytes),
-            (Place::Paired, None) => {}
-        }
-        self.emit_complete(context);
-    }
-
-    fn response_ends(&mut self, parsed: Parsed, place: Place, context: &mut Context<'_>) {
-        let wire_bytes = parsed.wire_bytes;
-        let response = parsed.into_response();
-        match (place, response) {
-            (Place::Alone { index }, response) => {
-                self.emit(Pair::alone(index, None, response, wire_bytes), context);
-            }
-            (Place::Paired, Some(response)) => self.pairing.put_response(response, wire_bytes),
-            (Place::Paired, None) => {}
-        }
-        self.emit_complete(context);
-    }
-
-    fn emit_complete(&mut self, context: &mut Context<'_>) {
-        while let Some(pair) = self.pairing.pop_complete() {
-            self.emit(pair, context);
-        }
-        let responses_ended = self.client.is_some_and(|client| self.stream(client.reverse()).ended);
-        if responses_ended {
-            self.emit_unanswered(context);
-        }
-        self.stop_if_unanswerable(context);
-    }
-
-    /// Emits the requests whose responses can't be told any more.
-    fn emit_unanswered(&mut self, context: &mut Context<'_>) {
-        while let Some(pair) = self.pairing.pop_unanswered() {
-            self.emit(pair, context);
-        }
-        if let Some(client) = self.client
-            && let Some(pair) = self.pairing.pop_open()
-        {
-            self.stream(client).place = Place::Alone { index: pair.index };
-        }
     }
 
     /// Handles what does not parse. `last` are the bytes that were offered last.
@@ -557,9 +391,8 @@ impl Flow {
         match self.stream(direction).parser.skip_gap(bytes) {
             GapOutcome::Survived => {}
             GapOutcome::Complete => {
-                if let Some(client) = self.client {
-                    let kind = if client == direction { Kind::Request } else { Kind::Response };
-                    self.message_ends(direction, kind, End::Complete, context);
+                if self.client.is_some() {
+                    self.message_ends(direction, End::Complete, context);
                 }
             }
             GapOutcome::SyncLost => {
@@ -578,15 +411,14 @@ impl Flow {
         context: &mut Context<'_>,
     ) {
         self.pairing.lose_step();
-        let kind = self.client.map(|client| if client == direction { Kind::Request } else { Kind::Response });
-        if let Some(kind) = kind {
-            self.message_ends(direction, kind, end, context);
+        if self.client.is_some() {
+            self.message_ends(direction, end, context);
         }
         let stream = self.stream(direction);
         stream.lost_sync = true;
         let abandoned = stream.parser.lose_sync(doubt);
         context.stats.discard(reason, abandoned);
-        if kind == Some(Kind::Response) {
+        if self.client == Some(direction.reverse()) {
             self.emit_unanswered(context);
         }
     }
@@ -623,56 +455,10 @@ impl Flow {
         }
     }
 
-    fn emit(&self, pair: Pair, context: &mut Context<'_>) {
-        let role = match self.client {
-            Some(Direction::Egress) => Role::Outbound,
-            Some(Direction::Ingress) | None => Role::Inbound,
-        };
-        context.stats.exchanges += 1;
-        context.stats.bytes_in_exchanges += pair.wire_bytes;
-        (context.emit)(Exchange {
-            flow: self.key,
-            cgroup: self.cgroup,
-            flow_serial: self.serial,
-            index: pair.index,
-            role,
-            request: pair.request,
-            response: pair.response,
-            wire_bytes: pair.wire_bytes,
-        });
-    }
-
     fn stream(&mut self, direction: Direction) -> &mut Stream {
         match direction {
             Direction::Ingress => &mut self.ingress,
             Direction::Egress => &mut self.egress,
         }
-    }
-}
-
-impl Stream {
-    fn new() -> Self {
-        Self {
-            reassembler: Reassembler::default(),
-            parser: Parser::joined(),
-            place: Place::Alone { index: 0 },
-            anchored: false,
-            lost_sync: false,
-            stopped: None,
-            ended: false,
-        }
-    }
-
-    fn buffered_bytes(&self) -> u64 {
-        self.reassembler.held_bytes() as u64 + self.parser.wire_bytes()
-    }
-
-    fn held_bytes(&self) -> usize {
-        self.reassembler.held_bytes() + self.parser.held_bytes()
-    }
-
-    fn holds_too_much(&self, limits: &Limits) -> bool {
-        self.reassembler.held_bytes() > limits.out_of_order_bytes
-            || self.reassembler.held_pieces() > limits.out_of_order_segments
     }
 }

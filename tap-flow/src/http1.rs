@@ -7,5 +7,5 @@ mod message;
 
 pub(crate) use body::{Framing, framing_of_request, framing_of_response};
 pub(crate) use detect::{Start, detect_protocol, detect_start};
-pub(crate) use head::{Kind, StartLine};
-pub(crate) use message::{Doubt, End, Event, GapOutcome, Parsed, Parser};
+pub(crate) use head::{Kind, Method, StartLine};
+pub(crate) use message::{Doubt, End, Event, GapOutcome, Message, Parser};

@@ -30,6 +30,7 @@ mod content;
 mod content_coding;
 mod exchange;
 mod flow;
+mod headers;
 mod http1;
 mod limits;
 mod lru;
@@ -40,9 +41,7 @@ mod stats;
 mod target;
 
 pub use assembler::{Assembler, Unneeded};
-pub use exchange::{
-    Body, Cause, Completeness, Exchange, Header, Headers, Request, Response, Role, Span, Version,
-};
+pub use exchange::{Body, Cause, Completeness, Exchange, Request, Response, Role, Span, Version};
 pub use limits::{Limits, MAX_HEADER_COUNT};
 pub use segment::{CgroupId, Direction, FlowKey, Segment, TapId, TcpFlags};
 pub use stats::{Failure, FlowStats, Protocol, Reason};

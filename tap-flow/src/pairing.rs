@@ -9,11 +9,9 @@
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
-
 use crate::{
     exchange::{Request, Response},
-    http1::Doubt,
+    http1::{Doubt, Method},
     reassembly::Arrival,
 };
 
@@ -35,7 +33,7 @@ pub(crate) struct Pairing {
 #[derive(Debug, Default)]
 pub(crate) struct Pair {
     pub(crate) index: u32,
-    method: Bytes,
+    method: Method,
     pub(crate) request: Option<Request>,
     pub(crate) response: Option<Response>,
     pub(crate) wire_bytes: u64,
@@ -116,7 +114,7 @@ impl Pairing {
     }
 
     /// Finds the place of a request whose head is complete.
-    pub(crate) fn place_request(&mut self, method: Bytes, started: Arrival, max_queue: usize) -> Place {
+    pub(crate) fn place_request(&mut self, method: Method, started: Arrival, max_queue: usize) -> Place {
         self.begun = true;
         // A client that had read the earlier response could not have sent both in one segment.
         self.pipelined |= !self.queue.is_empty() && !started.segment_start;
@@ -132,19 +130,19 @@ impl Pairing {
         Place::Paired
     }
 
-    /// Finds the place of a response whose head is complete, and the method of its request.
-    pub(crate) fn place_response(&mut self) -> (Place, Option<Bytes>) {
+    /// Finds the place of a response whose head is complete, and the method of its request as far as it is known.
+    pub(crate) fn place_response(&mut self) -> (Place, Method) {
         self.begun = true;
         if let Some(pair) = self.queue.front()
             && pair.response.is_none()
         {
-            let method = pair.method.clone();
+            let method = pair.method;
             self.pipelined |= self.queue.len() > 1;
-            return (Place::Paired, Some(method));
+            return (Place::Paired, method);
         }
         // Its request was lost, or the server speaks unasked.
         self.in_step = false;
-        (Place::Alone { index: self.take_index() }, None)
+        (Place::Alone { index: self.take_index() }, Method::default())
     }
 
     /// Puts a complete request into its place.

@@ -1,11 +1,14 @@
 //! What comes in: copies of TCP segments, as one tapped socket saw them.
 
-use std::net::SocketAddr;
+use std::{
+    hash::{Hash, Hasher},
+    net::{IpAddr, SocketAddr},
+};
 
 /// Names one connection as one tapped socket sees it.
 ///
 /// A connection between two tapped sockets is two flows, one for each end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlowKey {
     /// Whose socket it is: the tap that captured the segment.
     pub tap: TapId,
@@ -13,6 +16,31 @@ pub struct FlowKey {
     pub local: SocketAddr,
     /// The other end.
     pub remote: SocketAddr,
+}
+
+impl Hash for FlowKey {
+    /// In few words, as every segment is looked up by it.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let Self { tap, local, remote } = self;
+        let ports = u64::from(local.port()) << 16 | u64::from(remote.port());
+        match (local.ip(), remote.ip()) {
+            (IpAddr::V4(local), IpAddr::V4(remote)) => {
+                state.write_u64(tap.0);
+                state.write_u64(u64::from(local.to_bits()) << 32 | u64::from(remote.to_bits()));
+                state.write_u64(ports);
+            }
+            (local, remote) => {
+                let bits = |ip| match ip {
+                    IpAddr::V4(ip) => ip.to_ipv6_mapped().to_bits(),
+                    IpAddr::V6(ip) => ip.to_bits(),
+                };
+                state.write_u64(tap.0);
+                state.write_u128(bits(local));
+                state.write_u128(bits(remote));
+                state.write_u64(ports);
+            }
+        }
+    }
 }
 
 /// Names a tap: the id of the cgroup to which it is attached.

@@ -85,14 +85,17 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::exchange::{Body, Completeness, Header, Headers, Span, Version};
+    use crate::{
+        exchange::{Body, Completeness, Span, Version},
+        headers::Headers,
+    };
 
     fn parts(method: &str, target: &[u8]) -> (String, String, String, String) {
         let request = Request {
             method: Bytes::copy_from_slice(method.as_bytes()),
             target: Bytes::copy_from_slice(target),
             version: Version::Http11,
-            headers: Headers(vec![Header { name: "host".into(), value: "Named".into() }]),
+            headers: [("host", "Named")].into_iter().collect(),
             body: Body::default(),
             trailers: Headers::default(),
             completeness: Completeness::Complete,

@@ -14,8 +14,7 @@ use std::{fmt::Write as _, fs, hint::black_box, net::SocketAddr, sync::OnceLock,
 use bytes::Bytes;
 use serde::de::IgnoredAny;
 use tap_flow::{
-    Body, CgroupId, Completeness, Exchange, FlowKey, Header, Headers, Request, Response, Role, Span, TapId,
-    Version,
+    Body, CgroupId, Completeness, Exchange, FlowKey, Headers, Request, Response, Role, Span, TapId, Version,
 };
 use tap_redact::{Key, Redactor, Settings};
 
@@ -113,22 +112,12 @@ fn headers() -> String {
 
 fn exchange(scenario: &Scenario) -> Exchange {
     let address = SocketAddr::from(([127, 0, 0, 1], 80));
-    let field = |name: &str, value: &str| Header {
-        name: Bytes::copy_from_slice(name.as_bytes()),
-        value: Bytes::copy_from_slice(value.as_bytes()),
-    };
-    let mut fields = Vec::new();
+    let mut headers = Headers::default();
     let mut body = Body::default();
     if scenario.headers {
-        fields.extend(
-            scenario
-                .content
-                .lines()
-                .filter_map(|line| line.split_once(": "))
-                .map(|(name, value)| field(name, value)),
-        );
+        headers.extend(scenario.content.lines().filter_map(|line| line.split_once(": ")));
     } else {
-        fields.push(field("Content-Type", scenario.media));
+        headers.push("Content-Type", scenario.media);
         let content = Bytes::copy_from_slice(scenario.content.as_bytes());
         body = Body { size: content.len() as u64, content, ..Body::default() };
     }
@@ -142,7 +131,7 @@ fn exchange(scenario: &Scenario) -> Exchange {
             method: Bytes::from_static(b"POST"),
             target: Bytes::from_static(b"/api/v2/products"),
             version: Version::Http11,
-            headers: Headers(fields),
+            headers,
             body,
             trailers: Headers::default(),
             completeness: Completeness::Complete,

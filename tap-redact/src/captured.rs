@@ -3,7 +3,7 @@
 use std::{borrow::Cow, collections::BTreeMap};
 
 use tap_expr::{BodyView, Field, Fields, MessageView, Part, PeerNames, Scalar, Side, View};
-use tap_flow::{Body, Completeness, Exchange, Headers, Request, RequestTarget, Role};
+use tap_flow::{Body, Completeness, Exchange, Header, Headers, Request, RequestTarget, Role};
 
 use crate::body::DropReason;
 
@@ -154,12 +154,12 @@ struct HeaderFields<'e>(&'e Headers);
 
 impl Fields for HeaderFields<'_> {
     fn count(&self) -> usize {
-        self.0.0.len()
+        self.0.len()
     }
 
     fn at(&self, index: usize) -> (Cow<'_, str>, Cow<'_, str>) {
-        let header = &self.0.0[index];
-        (String::from_utf8_lossy(&header.name), String::from_utf8_lossy(&header.value))
+        let Some(Header { name, value }) = self.0.at(index) else { return Default::default() };
+        (String::from_utf8_lossy(name), String::from_utf8_lossy(value))
     }
 }
 

@@ -2,8 +2,7 @@
 
 use std::borrow::Cow;
 
-use bytes::Bytes;
-use tap_flow::{Header, Headers};
+use tap_flow::{Header, Headers, Rewrite};
 
 use crate::{
     encoded::{self, Variant},
@@ -50,42 +49,22 @@ const COOKIE_ATTRIBUTES: &[&str] =
 /// Redacts the fields in place. `known` is e.g. "request.headers".
 pub(crate) fn redact(headers: &mut Headers, session: &mut Session<'_>, known: &'static str) {
     let root = Trail::root(known);
-    headers.0.retain_mut(|Header { name, value }| {
+    headers.rewrite(|Header { name, value }| {
         if value.is_empty() {
-            return true;
+            return Rewrite::Keep;
         }
         let lower = name.to_ascii_lowercase();
         let trail = root.name(&lower);
-        match self::value(&lower, value, session, &trail) {
-            Redacted::Same => {}
-            Redacted::Bytes(new) => *value = Bytes::from(new),
-            Redacted::Gone => return false,
-        }
-        true
+        self::value(&lower, value, session, &trail)
     });
 }
 
-enum Redacted {
-    Same,
-    Bytes(Vec<u8>),
-    Gone,
-}
-
-impl From<Cow<'_, [u8]>> for Redacted {
-    fn from(value: Cow<'_, [u8]>) -> Self {
-        match value {
-            Cow::Borrowed(_) => Self::Same,
-            Cow::Owned(new) => Self::Bytes(new),
-        }
-    }
-}
-
-fn value(name: &[u8], value: &[u8], session: &mut Session<'_>, trail: &Trail<'_>) -> Redacted {
+fn value(name: &[u8], value: &[u8], session: &mut Session<'_>, trail: &Trail<'_>) -> Rewrite {
     let known = std::str::from_utf8(name).unwrap_or_default();
     let site = Site::new(Kind::Header, name, *trail);
     let verdict = session.verdict(&site);
     let by_rule = match verdict {
-        Verdict::Keep => return Redacted::Same,
+        Verdict::Keep => return Rewrite::Keep,
         Verdict::Replace(_, rule) => rule.kind == "rule",
         Verdict::Search | Verdict::Shape => false,
     };
@@ -96,33 +75,40 @@ fn value(name: &[u8], value: &[u8], session: &mut Session<'_>, trail: &Trail<'_>
             if let Verdict::Replace(Action::Token, rule) = verdict {
                 let new = authorization(session, value);
                 if new == value {
-                    return Redacted::Same;
+                    return Rewrite::Keep;
                 }
                 session.note(&site, rule, Action::Token);
-                return Redacted::Bytes(new);
+                return Rewrite::Replace(new);
             }
         }
         _ if verdict == Verdict::Search && URLS.contains(&known) => {
-            return url::redact(value, session, trail, Hosts::Kept, NESTING).into();
+            return rewritten(url::redact(value, session, trail, Hosts::Kept, NESTING));
         }
         _ if verdict == Verdict::Search && is_embedding(known) => {
-            return embedded_urls(value, session, trail).into();
+            return rewritten(embedded_urls(value, session, trail));
         }
         _ => {}
     }
     match session.treat(verdict, &site, &String::from_utf8_lossy(value), NESTING) {
-        Change::None => Redacted::Same,
-        Change::Text(new) => Redacted::Bytes(new.into_bytes()),
-        Change::Gone => Redacted::Gone,
+        Change::None => Rewrite::Keep,
+        Change::Text(new) => Rewrite::Replace(new.into_bytes()),
+        Change::Gone => Rewrite::Remove,
     }
 }
 
-/// Gone where nothing is left of it.
-fn joined(new: Vec<u8>, old: &[u8]) -> Redacted {
+fn rewritten(value: Cow<'_, [u8]>) -> Rewrite {
+    match value {
+        Cow::Borrowed(_) => Rewrite::Keep,
+        Cow::Owned(new) => Rewrite::Replace(new),
+    }
+}
+
+/// Removed where nothing is left of it.
+fn joined(new: Vec<u8>, old: &[u8]) -> Rewrite {
     match new {
-        new if new == old => Redacted::Same,
-        new if new.is_empty() => Redacted::Gone,
-        new => Redacted::Bytes(new),
+        new if new == old => Rewrite::Keep,
+        new if new.is_empty() => Rewrite::Remove,
+        new => Rewrite::Replace(new),
     }
 }
 

@@ -7,8 +7,7 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use tap_flow::{
-    Body, CgroupId, Completeness, Exchange, FlowKey, Header, Headers, Request, Response, Role, Span, TapId,
-    Version,
+    Body, CgroupId, Completeness, Exchange, FlowKey, Headers, Request, Response, Role, Span, TapId, Version,
 };
 
 /// Why a file has no exchanges. Never shows what is in it.
@@ -123,9 +122,7 @@ fn response(status: u16, reason: &str) -> Response {
 }
 
 fn headers(fields: impl IntoIterator<Item = (String, String)>) -> Headers {
-    Headers(
-        fields.into_iter().map(|(name, value)| Header { name: name.into(), value: value.into() }).collect(),
-    )
+    fields.into_iter().collect()
 }
 
 fn body(content: Bytes) -> Body {
@@ -171,10 +168,7 @@ mod tests {
         let (request, response) = (read[0].1.request.as_ref().unwrap(), read[0].1.response.as_ref().unwrap());
         assert_eq!((read[0].0.as_str(), request.target.as_ref()), ("1: POST /a", &b"/a?b=c"[..]));
         assert_eq!((request.body.content.as_ref(), response.body.content.as_ref()), (&b"{}"[..], &b"hi"[..]));
-        assert_eq!(
-            response.headers.get("content-type").map(|value| value.as_ref()),
-            Some(&b"text/plain"[..])
-        );
+        assert_eq!(response.headers.get("content-type"), Some(&b"text/plain"[..]));
         let wrong = serde_json::json!({"log": {"entries": [{"request": {}}]}});
         assert!(matches!(exchanges(wrong.to_string().as_bytes()), Err(InputError::Har { entry: 1, .. })));
     }

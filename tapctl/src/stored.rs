@@ -55,14 +55,11 @@ fn response(stored: v1::Response) -> Response {
 }
 
 fn headers(stored: Vec<v1::Header>) -> Headers {
-    let header = |stored: v1::Header| {
+    let field = |stored: v1::Header| {
         let v1::Header { name, value, raw_value } = stored;
-        Header {
-            name: name.into(),
-            value: if raw_value.is_empty() { value.into() } else { raw_value.into() },
-        }
+        (name, if raw_value.is_empty() { value.into_bytes() } else { raw_value })
     };
-    Headers(stored.into_iter().map(header).collect())
+    stored.into_iter().map(field).collect()
 }
 
 /// The content that was kept, and whether more of it existed.
@@ -92,12 +89,12 @@ pub(crate) fn redact(mut stored: v1::Exchange, redactor: &Redactor) -> v1::Excha
         let target = String::from_utf8_lossy(&redacted.target).into_owned();
         let (path, query) = target.split_once('?').unwrap_or((&target, ""));
         (stored.path, stored.query) = (path.to_owned(), query.to_owned());
-        stored.headers = stored_headers(redacted.headers);
+        stored.headers = stored_headers(&redacted.headers);
         put(&mut stored.body, redacted.body, dropped.0);
     }
     if let (Some(stored), Some(redacted)) = (&mut stored.response, redacted.response) {
         stored.reason = String::from_utf8_lossy(&redacted.reason).into_owned();
-        stored.headers = stored_headers(redacted.headers);
+        stored.headers = stored_headers(&redacted.headers);
         put(&mut stored.body, redacted.body, dropped.1);
     }
     stored.redactions = redactions
@@ -120,14 +117,14 @@ fn put(stored: &mut Option<v1::Body>, redacted: Body, dropped: Option<DropReason
     });
 }
 
-fn stored_headers(headers: Headers) -> Vec<v1::Header> {
-    let field = |Header { name, value }: Header| {
-        let raw_value = if std::str::from_utf8(&value).is_ok() { Vec::new() } else { value.to_vec() };
+fn stored_headers(headers: &Headers) -> Vec<v1::Header> {
+    let field = |Header { name, value }: Header<'_>| {
+        let raw_value = if std::str::from_utf8(value).is_ok() { Vec::new() } else { value.to_vec() };
         v1::Header {
-            name: String::from_utf8_lossy(&name).into_owned(),
-            value: String::from_utf8_lossy(&value).into_owned(),
+            name: String::from_utf8_lossy(name).into_owned(),
+            value: String::from_utf8_lossy(value).into_owned(),
             raw_value,
         }
     };
-    headers.0.into_iter().map(field).collect()
+    headers.iter().map(field).collect()
 }

@@ -1,6 +1,6 @@
 //! How long a body is (RFC 9112, section 6.3), and the chunked transfer coding (section 7.1).
 
-use super::head::{ContentLength, Head, StartLine, TransferEncoding};
+use super::head::{ContentLength, Head, Method, StartLine, TransferEncoding};
 use crate::exchange::Version;
 
 /// How the end of a body is found.
@@ -24,15 +24,15 @@ pub(crate) fn framing_of_request(head: &Head) -> Framing {
     }
 }
 
-/// The request's method decides whether its response has a body at all.
-pub(crate) fn framing_of_response(head: &Head, method: Option<&[u8]>) -> Framing {
+/// The request's method decides whether its response has a body at all; without one it is like most.
+pub(crate) fn framing_of_response(head: &Head, method: Method) -> Framing {
     let StartLine::Response { status, .. } = head.start_line else {
         return Framing::Ambiguous;
     };
     match (status, method) {
         (101, _) => Framing::Tunnel,
-        (200..=299, Some(b"CONNECT")) => Framing::Tunnel,
-        (100..=199 | 204 | 304, _) | (_, Some(b"HEAD")) => Framing::NoBody,
+        (200..=299, Method::Connect) => Framing::Tunnel,
+        (100..=199 | 204 | 304, _) | (_, Method::Head) => Framing::NoBody,
         _ => framing_by_fields(head),
     }
 }

@@ -6,7 +6,8 @@ use bytes::Bytes;
 
 use super::detect::MAX_METHOD;
 use crate::{
-    exchange::{Header, Headers, Version},
+    exchange::Version,
+    headers::{Headers, Place},
     limits::{Limits, MAX_HEADER_COUNT},
 };
 
@@ -61,57 +62,64 @@ pub(crate) enum TransferEncoding {
     Other,
 }
 
+/// The methods that decide how long the response is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Method {
+    Head,
+    Connect,
+    #[default]
+    Other,
+}
+
 /// What became of an attempt to parse a head.
-#[derive(Debug)]
-pub(crate) enum HeadResult {
-    Complete {
-        head: Head,
-        length: usize,
-    },
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HeadStatus {
+    /// It has so many bytes.
+    Complete(usize),
     /// More bytes are needed.
     Partial,
     Invalid,
     TooManyFields,
 }
 
-/// Parses the head at the start of `bytes`.
-pub(crate) fn parse_head(kind: Kind, bytes: &[u8], limits: &Limits) -> HeadResult {
+/// Parses the head at the start of `bytes`; where it is complete, `head` is it.
+pub(crate) fn parse_head(kind: Kind, bytes: &[u8], limits: &Limits, head: &mut Option<Head>) -> HeadStatus {
     let mut fields = [const { MaybeUninit::uninit() }; MAX_HEADER_COUNT];
     let fields = &mut fields[..limits.header_count.min(MAX_HEADER_COUNT)];
     let config = httparse::ParserConfig::default();
-    match kind {
+    let parsed = match kind {
         Kind::Request => {
             let mut request = httparse::Request::new(&mut []);
-            match config.parse_request_with_uninit_headers(&mut request, bytes, fields) {
-                // As where a head comes in pieces.
-                Ok(_) if request.method.is_some_and(|method| method.len() > MAX_METHOD) => {
-                    HeadResult::Invalid
-                }
-                Ok(httparse::Status::Complete(length)) => {
-                    let copy = Copy::new(&bytes[..length]);
-                    let method = copy.slice(request.method.unwrap_or_default().as_bytes());
-                    let target = copy.slice(request.path.unwrap_or_default().as_bytes());
-                    copy.into_head(StartLine::Request { method, target }, request.version, request.headers)
-                }
-                Ok(httparse::Status::Partial) => HeadResult::Partial,
-                Err(httparse::Error::TooManyHeaders) => HeadResult::TooManyFields,
-                Err(_) => HeadResult::Invalid,
+            let parsed = config.parse_request_with_uninit_headers(&mut request, bytes, fields);
+            // As where a head comes in pieces.
+            if request.method.is_some_and(|method| method.len() > MAX_METHOD) && parsed.is_ok() {
+                return HeadStatus::Invalid;
             }
+            if let Ok(httparse::Status::Complete(length)) = parsed {
+                let method = method(request.method.unwrap_or_default());
+                let target = Bytes::copy_from_slice(request.path.unwrap_or_default().as_bytes());
+                let start_line = StartLine::Request { method, target };
+                *head = Some(Head::new(start_line, request.version, &bytes[..length], request.headers));
+            }
+            parsed
         }
         Kind::Response => {
             let mut response = httparse::Response::new(&mut []);
-            match config.parse_response_with_uninit_headers(&mut response, bytes, fields) {
-                Ok(httparse::Status::Complete(length)) => {
-                    let copy = Copy::new(&bytes[..length]);
-                    let reason = copy.slice(response.reason.unwrap_or_default().as_bytes());
-                    let status = response.code.unwrap_or_default();
-                    copy.into_head(StartLine::Response { status, reason }, response.version, response.headers)
-                }
-                Ok(httparse::Status::Partial) => HeadResult::Partial,
-                Err(httparse::Error::TooManyHeaders) => HeadResult::TooManyFields,
-                Err(_) => HeadResult::Invalid,
+            let parsed = config.parse_response_with_uninit_headers(&mut response, bytes, fields);
+            if let Ok(httparse::Status::Complete(length)) = parsed {
+                let reason = reason(response.reason.unwrap_or_default());
+                let status = response.code.unwrap_or_default();
+                let start_line = StartLine::Response { status, reason };
+                *head = Some(Head::new(start_line, response.version, &bytes[..length], response.headers));
             }
+            parsed
         }
+    };
+    match parsed {
+        Ok(httparse::Status::Complete(length)) => HeadStatus::Complete(length),
+        Ok(httparse::Status::Partial) => HeadStatus::Partial,
+        Err(httparse::Error::TooManyHeaders) => HeadStatus::TooManyFields,
+        Err(_) => HeadStatus::Invalid,
     }
 }
 
@@ -121,8 +129,7 @@ pub(crate) fn parse_trailers(bytes: &[u8], limits: &Limits) -> Option<Headers> {
     let fields = &mut fields[..limits.header_count.min(MAX_HEADER_COUNT)];
     match httparse::parse_headers(bytes, fields) {
         Ok(httparse::Status::Complete((length, fields))) if length == bytes.len() => {
-            let copy = Copy::new(bytes);
-            Some(Headers(fields.iter().map(|field| copy.header(field)).collect()))
+            Some(copy_fields(bytes, fields, |_, _| {}))
         }
         _ => None,
     }
@@ -143,85 +150,98 @@ pub(crate) fn unfold(head: &mut [u8]) -> bool {
     found
 }
 
-/// One copy of a head, of which every field is a slice.
-struct Copy<'a> {
-    original: &'a [u8],
-    bytes: Bytes,
-}
-
-impl<'a> Copy<'a> {
-    fn new(original: &'a [u8]) -> Self {
-        Self { original, bytes: Bytes::copy_from_slice(original) }
-    }
-
-    /// The part of the copy that corresponds to a part of the original.
-    fn slice(&self, part: &[u8]) -> Bytes {
-        if part.is_empty() {
-            return Bytes::new();
-        }
-        let start = part.as_ptr().addr().wrapping_sub(self.original.as_ptr().addr());
-        if start.saturating_add(part.len()) > self.bytes.len() {
-            // A literal of the parser's: an obsolete reason phrase that is not text.
-            return Bytes::copy_from_slice(part);
-        }
-        self.bytes.slice(start..start + part.len())
-    }
-
-    fn header(&self, field: &httparse::Header<'_>) -> Header {
-        let name = well_known(field.name).unwrap_or_else(|| self.slice(field.name.as_bytes()));
-        Header { name, value: self.slice(field.value.trim_ascii()) }
-    }
-
-    fn into_head(
-        self,
+impl Head {
+    fn new(
         start_line: StartLine,
         minor_version: Option<u8>,
+        bytes: &[u8],
         parsed: &[httparse::Header<'_>],
-    ) -> HeadResult {
+    ) -> Self {
         let mut fields = FramingFields::default();
-        let mut headers = Vec::with_capacity(parsed.len());
-        for field in parsed {
-            fields.read(field.name, field.value);
-            headers.push(self.header(field));
-        }
+        let headers = copy_fields(bytes, parsed, |name, value| fields.read(name, value));
         let version = if minor_version == Some(0) { Version::Http10 } else { Version::Http11 };
-        let length = self.bytes.len();
-        let head = Head { start_line, version, headers: Headers(headers), fields, length };
-        HeadResult::Complete { head, length }
+        Self { start_line, version, headers, fields, length: bytes.len() }
     }
 }
 
-/// Names of fields in the spellings of common clients and servers: these share no counted reference, which
-/// costs more than the comparison.
-fn well_known(name: &str) -> Option<Bytes> {
-    macro_rules! spelled {
-        ($($spelling:literal)*) => {
-            match name {
-                $($spelling => Some(Bytes::from_static($spelling.as_bytes())),)*
-                _ => None,
-            }
-        };
+/// Copies the fields that lie in `section`, in one piece, without what stands before the first; shows each to `look`.
+fn copy_fields(
+    section: &[u8],
+    parsed: &[httparse::Header<'_>],
+    mut look: impl FnMut(&str, &[u8]),
+) -> Headers {
+    let Some(first) = parsed.first() else { return Headers::default() };
+    let begin = section.as_ptr().addr();
+    let skipped = first.name.as_ptr().addr().wrapping_sub(begin).min(section.len());
+    let begin = begin + skipped;
+    let places = parsed.iter().map(|field| {
+        let value = trimmed(field.value);
+        look(field.name, value);
+        // The parser's slices lie in the section, but for an empty one, which may be anywhere.
+        let start = |part: &[u8]| part.as_ptr().addr().wrapping_sub(begin) as u32;
+        Place {
+            name_start: start(field.name.as_bytes()),
+            name_length: field.name.len() as u32,
+            value_start: if value.is_empty() { 0 } else { start(value) },
+            value_length: value.len() as u32,
+        }
+    });
+    Headers::of_section(&section[skipped..], places)
+}
+
+/// Without white space at its ends: the parser has removed most of it.
+fn trimmed(value: &[u8]) -> &[u8] {
+    match value {
+        [first, .., last] if !first.is_ascii_whitespace() && !last.is_ascii_whitespace() => value,
+        _ => value.trim_ascii(),
     }
-    spelled!(
-        "Accept" "Accept-Encoding" "Accept-Language" "Accept-Ranges" "Age" "Authorization" "Cache-Control"
-        "Connection" "Content-Encoding" "Content-Length" "Content-Type" "Cookie" "Date" "ETag" "Host"
-        "Keep-Alive" "Last-Modified" "Location" "Origin" "Referer" "Server" "Set-Cookie" "Transfer-Encoding"
-        "User-Agent" "Vary" "Via" "X-Forwarded-For" "X-Forwarded-Proto" "X-Request-Id"
-        "accept" "accept-encoding" "accept-language" "authorization" "cache-control" "connection"
-        "content-encoding" "content-length" "content-type" "cookie" "date" "etag" "host" "server"
-        "set-cookie" "traceparent" "tracestate" "transfer-encoding" "user-agent" "vary"
-        "x-forwarded-for" "x-forwarded-proto" "x-request-id"
-    )
+}
+
+impl Method {
+    pub(crate) fn of(name: &[u8]) -> Self {
+        match name {
+            b"HEAD" => Self::Head,
+            b"CONNECT" => Self::Connect,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// The usual ones are not copied.
+fn method(name: &str) -> Bytes {
+    Bytes::from_static(match name {
+        "GET" => b"GET",
+        "HEAD" => b"HEAD",
+        "POST" => b"POST",
+        "PUT" => b"PUT",
+        "DELETE" => b"DELETE",
+        "CONNECT" => b"CONNECT",
+        "OPTIONS" => b"OPTIONS",
+        "PATCH" => b"PATCH",
+        _ => return Bytes::copy_from_slice(name.as_bytes()),
+    })
+}
+
+/// The usual ones are not copied.
+fn reason(phrase: &str) -> Bytes {
+    Bytes::from_static(match phrase {
+        "OK" => b"OK",
+        "Created" => b"Created",
+        "No Content" => b"No Content",
+        "Not Modified" => b"Not Modified",
+        "Not Found" => b"Not Found",
+        _ => return Bytes::copy_from_slice(phrase.as_bytes()),
+    })
 }
 
 impl FramingFields {
-    /// Notes one field of the head.
+    /// Notes one field of the head, its value without white space around it.
     fn read(&mut self, name: &str, value: &[u8]) {
         // By length first: most fields are none of these.
         match name.len() {
             14 if name.eq_ignore_ascii_case("content-length") => self.read_content_length(value),
             17 if name.eq_ignore_ascii_case("transfer-encoding") => {
-                let chunked = value.trim_ascii().eq_ignore_ascii_case(b"chunked");
+                let chunked = value.eq_ignore_ascii_case(b"chunked");
                 self.transfer_encoding = match self.transfer_encoding {
                     TransferEncoding::Absent if chunked => TransferEncoding::Chunked,
                     _ => TransferEncoding::Other,
@@ -229,7 +249,7 @@ impl FramingFields {
             }
             16 if name.eq_ignore_ascii_case("content-encoding") => self.has_content_encoding = true,
             6 if name.eq_ignore_ascii_case("expect") => {
-                self.expects_continue = value.trim_ascii().eq_ignore_ascii_case(b"100-continue");
+                self.expects_continue = value.eq_ignore_ascii_case(b"100-continue");
             }
             _ => {}
         }

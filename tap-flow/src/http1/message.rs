@@ -3,18 +3,23 @@
 //! [`Parser::feed`] takes a run of bytes and stops at every point where its caller has to decide: after a
 //! head (the framing of a response depends on its request), at the end of a message, at a failure.
 
+mod parsed;
+
 use super::{
     body::{Chunked, ChunkedStep, Framing},
     detect::{Start, detect_start},
-    head::{Head, HeadResult, Kind, StartLine, parse_head, parse_trailers, unfold},
+    head::{Head, HeadStatus, Kind, parse_head, parse_trailers, unfold},
 };
 use crate::{
     content::Content,
-    exchange::{Body, Cause, Completeness, Headers, Request, Response, Span},
+    exchange::Span,
+    headers::Headers,
     limits::Limits,
     reassembly::Arrival,
     stats::{Failure, Reason},
 };
+
+pub(crate) use parsed::{End, Message};
 
 /// Parses one direction.
 #[derive(Debug)]
@@ -86,29 +91,6 @@ pub(crate) enum Event {
     /// The message can't be parsed further: call [`Parser::take`] if it has a head, then
     /// [`Parser::lose_sync`].
     Failed(Failure),
-}
-
-/// How a message came to its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum End {
-    /// As its framing says.
-    Complete,
-    /// By something else.
-    Early(Cause),
-    /// Bytes were lost, and with them the framing.
-    Lost,
-}
-
-/// A message that has ended, in parts.
-#[derive(Debug)]
-pub(crate) struct Parsed {
-    head: Head,
-    body: Body,
-    trailers: Headers,
-    completeness: Completeness,
-    span: Span,
-    interim: Vec<u16>,
-    pub(crate) wire_bytes: u64,
 }
 
 /// Statuses of interim responses kept for one response.
@@ -308,46 +290,6 @@ impl Parser {
         abandoned
     }
 
-    /// Ends the open message, if it has a head. The next starts with the next byte.
-    pub(crate) fn take(&mut self, end: End, limits: &Limits) -> Option<Parsed> {
-        let head = self.head.take()?;
-        let remaining = match self.state {
-            State::Length { remaining } => remaining,
-            _ => 0,
-        };
-        let trailers = std::mem::take(&mut self.trailers);
-        let coded = head.fields.has_content_encoding.then_some(&head.headers);
-        let content = std::mem::take(&mut self.content);
-        let finished = content.finish(coded, end == End::Complete, limits);
-        let completeness = match (self.doubt, end, finished.gap, finished.capped) {
-            (Some(Doubt::Joined | Doubt::Broken), ..) => Completeness::JoinedMidstream,
-            (Some(Doubt::Gap { bytes }), ..) => Completeness::Gap { offset: 0, bytes },
-            (None, _, Some(gap), _) => Completeness::Gap { offset: gap.offset, bytes: gap.bytes },
-            (None, End::Lost, None, _) => Completeness::Gap { offset: finished.body.size, bytes: 0 },
-            (None, End::Early(cause), None, capped) => {
-                let unkept = capped.map_or(0, |(bytes, _)| bytes);
-                Completeness::Truncated { bytes: remaining.saturating_add(unkept), cause }
-            }
-            (None, End::Complete, None, Some((bytes, cause))) => Completeness::Truncated { bytes, cause },
-            (None, End::Complete, None, None) => Completeness::Complete,
-        };
-        let ended = end == End::Complete;
-        let span = Span { end: if ended { self.span.end } else { 0 }, ..self.span };
-        let parsed = Parsed {
-            head,
-            body: finished.body,
-            trailers,
-            completeness,
-            span,
-            interim: std::mem::take(&mut self.interim),
-            wire_bytes: std::mem::take(&mut self.wire_bytes),
-        };
-        self.buffer = Vec::new();
-        self.doubt = None;
-        self.state = State::Start;
-        Some(parsed)
-    }
-
     /// Whether the end of the connection is the end of the open message.
     pub(crate) fn is_until_close(&self) -> bool {
         self.state == State::UntilClose
@@ -362,13 +304,13 @@ impl Parser {
 
     fn feed_head(&mut self, kind: Kind, bytes: &[u8], limits: &Limits) -> Step {
         if self.buffer.is_empty() {
-            match parse_head(kind, bytes, limits) {
-                HeadResult::Complete { head, length } if length <= limits.head_bytes => {
-                    return self.head_complete(head, length);
+            match parse_head(kind, bytes, limits, &mut self.head) {
+                HeadStatus::Complete(length) if length <= limits.head_bytes => {
+                    return self.head_complete(length);
                 }
-                HeadResult::TooManyFields => return failed(bytes.len(), Failure::HeadTooLarge),
+                HeadStatus::TooManyFields => return failed(bytes.len(), Failure::HeadTooLarge),
                 // Folded fields are not valid until they are unfolded, which takes the whole head.
-                HeadResult::Complete { .. } | HeadResult::Partial | HeadResult::Invalid => {}
+                HeadStatus::Complete(_) | HeadStatus::Partial | HeadStatus::Invalid => self.head = None,
             }
         }
         let earlier = self.buffer.len();
@@ -389,19 +331,21 @@ impl Parser {
         };
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.truncate(end);
-        let mut result = parse_head(kind, &buffer, limits);
-        if matches!(result, HeadResult::Invalid) && unfold(&mut buffer) {
-            result = parse_head(kind, &buffer, limits);
+        let mut status = parse_head(kind, &buffer, limits, &mut self.head);
+        if status == HeadStatus::Invalid && unfold(&mut buffer) {
+            status = parse_head(kind, &buffer, limits, &mut self.head);
         }
-        match result {
-            HeadResult::Complete { head, length } if length == end => self.head_complete(head, end - earlier),
-            HeadResult::TooManyFields => failed(bytes.len(), Failure::HeadTooLarge),
+        if status == HeadStatus::Complete(end) {
+            return self.head_complete(end - earlier);
+        }
+        self.head = None;
+        match status {
+            HeadStatus::TooManyFields => failed(bytes.len(), Failure::HeadTooLarge),
             _ => failed(bytes.len(), Failure::InvalidHead),
         }
     }
 
-    fn head_complete(&mut self, head: Head, consumed: usize) -> Step {
-        self.head = Some(head);
+    fn head_complete(&mut self, consumed: usize) -> Step {
         self.state = State::Body;
         Step { consumed, event: Event::Head }
     }
@@ -481,28 +425,6 @@ impl Doubt {
             Self::Joined => Reason::JoinedMidstream,
             Self::Gap { .. } | Self::Broken => Reason::OutOfSync,
         }
-    }
-}
-
-impl Parsed {
-    /// The request, if it is one, and its payload bytes.
-    pub(crate) fn into_request(self) -> Option<Request> {
-        let Self { head, body, trailers, completeness, span, interim: _, wire_bytes: _ } = self;
-        let Head { start_line, version, headers, fields: _, length: _ } = head;
-        let StartLine::Request { method, target } = start_line else {
-            return None;
-        };
-        Some(Request { method, target, version, headers, body, trailers, completeness, span })
-    }
-
-    /// The response, if it is one.
-    pub(crate) fn into_response(self) -> Option<Response> {
-        let Self { head, body, trailers, completeness, span, interim, wire_bytes: _ } = self;
-        let Head { start_line, version, headers, fields: _, length: _ } = head;
-        let StartLine::Response { status, reason } = start_line else {
-            return None;
-        };
-        Some(Response { status, reason, version, headers, body, trailers, completeness, span, interim })
     }
 }
 

@@ -18,7 +18,7 @@ fn keep_alive_pairs_in_order() {
     assert_eq!((first.index, second.index, first.role), (0, 1, Role::Inbound));
     let (request, response) = (first.request.as_ref().unwrap(), first.response.as_ref().unwrap());
     assert_eq!((&request.method[..], &request.target[..]), (&b"GET"[..], &b"/cart"[..]));
-    assert_eq!(request.headers.get("host").unwrap(), "shop");
+    assert_eq!(request.headers.get("host").unwrap(), b"shop");
     assert_eq!(response.status, 200);
     assert_eq!((&response.body.content[..], response.body.size), (&b"hello"[..], 5));
     assert_eq!(response.completeness, Completeness::Complete);
@@ -37,7 +37,7 @@ fn chunked_with_extensions_and_trailers() {
     assert_eq!(run.exchanges.len(), 2);
     let response = run.exchanges[0].response.as_ref().unwrap();
     assert_eq!((&response.body.content[..], response.body.size), (&b"hello world"[..], 11));
-    assert_eq!(response.trailers.get("digest").unwrap(), "x");
+    assert_eq!(response.trailers.get("digest").unwrap(), b"x");
     assert_eq!(response.completeness, Completeness::Complete);
 }
 

@@ -122,7 +122,7 @@ fn render_message(
     text: &mut String,
 ) {
     for (kind, fields) in [("header", headers), ("trailer", trailers)] {
-        for field in &fields.0 {
+        for field in fields.iter() {
             writeln!(text, "    {kind} {}: {}", field.name.escape_ascii(), field.value.escape_ascii())
                 .unwrap();
         }

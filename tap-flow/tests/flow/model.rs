@@ -198,7 +198,7 @@ fn assert_true(exchange: &Exchange, number: usize, said: &Said) {
     assert_eq!(request.method, said.method);
     assert_eq!(request.body.content, said.request_body);
     assert_eq!(request.body.size, said.request_body.len() as u64);
-    assert_eq!(response.headers.get("number").unwrap(), &number.to_string());
+    assert_eq!(response.headers.get("number").unwrap(), number.to_string().as_bytes());
     assert_eq!(response.status, said.status);
     let body = if said.has_response_body() { &said.response_body[..] } else { &[] };
     assert_eq!(response.body.content, body);

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
 use tap_flow::{
-    Body, CgroupId, Completeness, Exchange, FlowKey, Header, Headers, Request, Role, Span, TapId, Version,
+    Body, CgroupId, Completeness, Exchange, FlowKey, Headers, Request, Role, Span, TapId, Version,
 };
 use tap_policy::{Policy, Problem, TapPolicy};
 
@@ -34,10 +34,6 @@ pub(crate) fn exchange(role: Role, client_port: u16, headers: &[(&str, &str)]) -
         Role::Inbound => (server, client),
         Role::Outbound => (client, server),
     };
-    let header = |(name, value): &(&str, &str)| Header {
-        name: Bytes::copy_from_slice(name.as_bytes()),
-        value: Bytes::copy_from_slice(value.as_bytes()),
-    };
     Exchange {
         flow: FlowKey { tap: TapId(1), local, remote },
         cgroup: CgroupId(2),
@@ -48,7 +44,7 @@ pub(crate) fn exchange(role: Role, client_port: u16, headers: &[(&str, &str)]) -
             method: Bytes::from_static(b"GET"),
             target: Bytes::from_static(b"/cart"),
             version: Version::Http11,
-            headers: Headers(headers.iter().map(header).collect()),
+            headers: headers.iter().copied().collect(),
             body: Body::default(),
             trailers: Headers::default(),
             completeness: Completeness::Complete,

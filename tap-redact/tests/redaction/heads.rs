@@ -130,7 +130,7 @@ fn trailers_and_responses_are_redacted_too() {
         ]
     );
     let response = redacted.get().response.as_ref().unwrap();
-    assert_eq!(response.trailers.0[0].value, token_of("one"));
+    assert_eq!(response.trailers.at(0).unwrap().value, token_of("one").as_bytes());
 }
 
 #[test]
@@ -144,7 +144,7 @@ fn configured_names_are_added() {
     let token = token_of("t1");
     let request = redacted.get().request.as_ref().unwrap();
     assert_eq!(request.target, format!("/?TENANT_ID={token}&x=t1"));
-    assert_eq!(request.headers.0[0].value, token);
+    assert_eq!(request.headers.at(0).unwrap().value, token.as_bytes());
     assert_eq!(
         redacted.redactions()[0],
         Redaction {
@@ -161,12 +161,11 @@ fn bytes_that_are_no_text_are_redacted() {
     let mut exchange = exchange();
     let request = exchange.request.as_mut().unwrap();
     request.target = Bytes::from_static(b"/\xff?token=\xfe\xfd&\xff=\xff");
-    request.headers = headers(&[("X-Api-Key", "")]);
-    request.headers.0[0].value = Bytes::from_static(b"\xff\xfe");
+    request.headers = [("X-Api-Key", b"\xff\xfe")].into_iter().collect();
     let redacted = redactor().redact(exchange);
     let request = redacted.get().request.as_ref().unwrap();
     assert!(request.target.starts_with(b"/\xff?token=tok_") && request.target.ends_with(b"&\xff=\xff"));
-    assert!(request.headers.0[0].value.starts_with(b"tok_"));
+    assert!(request.headers.at(0).unwrap().value.starts_with(b"tok_"));
 }
 
 #[test]

@@ -2,8 +2,7 @@
 
 use bytes::Bytes;
 use tap_flow::{
-    Body, CgroupId, Completeness, Exchange, FlowKey, Header, Headers, Request, Response, Role, Span, TapId,
-    Version,
+    Body, CgroupId, Completeness, Exchange, FlowKey, Headers, Request, Response, Role, Span, TapId, Version,
 };
 use tap_redact::{Key, Redacted, Redactor, Settings};
 
@@ -17,15 +16,7 @@ pub(crate) fn with_rules(yaml: &str) -> Redactor {
 }
 
 pub(crate) fn headers(fields: &[(&str, &str)]) -> Headers {
-    Headers(
-        fields
-            .iter()
-            .map(|(name, value)| Header {
-                name: Bytes::copy_from_slice(name.as_bytes()),
-                value: Bytes::copy_from_slice(value.as_bytes()),
-            })
-            .collect(),
-    )
+    fields.iter().copied().collect()
 }
 
 pub(crate) fn body(content: &[u8]) -> Body {
@@ -109,7 +100,7 @@ pub(crate) fn redacted_header(name: &str, value: &str) -> String {
     exchange.request.as_mut().unwrap().headers = headers(&[(name, value)]);
     let redacted = redactor().redact(exchange);
     let headers = &redacted.get().request.as_ref().unwrap().headers;
-    String::from_utf8(headers.0[0].value.to_vec()).unwrap()
+    String::from_utf8(headers.at(0).unwrap().value.to_vec()).unwrap()
 }
 
 /// The token of a value that is text.

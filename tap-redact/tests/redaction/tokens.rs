@@ -84,7 +84,7 @@ fn another_key_gives_other_tokens() {
         let mut exchange = exchange();
         exchange.request.as_mut().unwrap().headers = headers(&[("X-Api-Key", "value")]);
         let redactor = Redactor::new(&Settings::default(), Key::parse(key).unwrap()).unwrap();
-        redactor.redact(exchange).get().request.as_ref().unwrap().headers.0[0].value.clone()
+        redactor.redact(exchange).get().request.as_ref().unwrap().headers.at(0).unwrap().value.to_vec()
     };
     assert_ne!(with(b"0123456789abcdef0"), with(b"0123456789abcdef1"));
     // Hexadecimal in either case, white space around it.

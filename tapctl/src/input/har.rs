@@ -1,9 +1,8 @@
 //! HTTP Archive 1.2: as browsers and proxies save what they saw.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use bytes::Bytes;
 use serde::Deserialize;
-use tap_flow::{Exchange, Header, Headers};
+use tap_flow::{Exchange, Headers};
 
 use super::{InputError, path_of};
 
@@ -116,9 +115,7 @@ fn exchange(number: usize, entry: &serde_json::Value) -> Result<(String, Exchang
 fn with_type(fields: Vec<Field>, mime_type: &str) -> Headers {
     let mut headers = super::headers(fields.into_iter().map(|field| (field.name, field.value)));
     if !mime_type.is_empty() && headers.get("content-type").is_none() {
-        let (name, value) =
-            (Bytes::from_static(b"Content-Type"), Bytes::copy_from_slice(mime_type.as_bytes()));
-        headers.0.push(Header { name, value });
+        headers.push("Content-Type", mime_type);
     }
     headers
 }

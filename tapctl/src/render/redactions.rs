@@ -158,12 +158,12 @@ pub(crate) fn changes(name: &str, before: &Exchange, after: &Exchange) -> String
 
 /// Fields that are taken out have no line with `+`.
 fn fields(text: &mut String, before: &Headers, after: &Headers) {
-    let mut rest = after.0.iter().peekable();
-    for field in &before.0 {
-        let name = String::from_utf8_lossy(&field.name);
+    let mut rest = after.iter().peekable();
+    for field in before.iter() {
+        let name = String::from_utf8_lossy(field.name);
         match rest.next_if(|after| after.name == field.name) {
-            Some(after) => change(text, &name, &field.value, &after.value),
-            None => change(text, &name, &field.value, b""),
+            Some(after) => change(text, &name, field.value, after.value),
+            None => change(text, &name, field.value, b""),
         }
     }
 }
