@@ -8,7 +8,7 @@
 use std::net::SocketAddr;
 
 use libfuzzer_sys::fuzz_target;
-use tap_flow::{Assembler, CgroupId, Direction, FlowKey, Limits, Segment, TapId, TcpFlags};
+use tap_flow::{Assembler, CgroupId, Direction, FlowKey, Limits, Reason, Segment, TapId, TcpFlags};
 
 const TAP: TapId = TapId(1);
 
@@ -61,8 +61,13 @@ fuzz_target!(|input: &[u8]| {
             wire_bytes += exchange.wire_bytes;
         };
         assembler.push(segment, &mut emit);
-        if *low == 255 {
-            assembler.expire(time, &mut emit);
+        match *low {
+            255 => assembler.expire(time, &mut emit),
+            254 => {
+                let odd = |key: &FlowKey| (key.remote.port() % 2 == 1).then_some(Reason::ShedForMemory);
+                assembler.shed(odd, &mut emit);
+            }
+            _ => {}
         }
         let stats = assembler.stats(TAP);
         assert!(stats.balances(), "{stats:?}");

@@ -47,6 +47,8 @@ pub struct Assembler {
     /// Flows with a hole, by when it has to be looked at.
     holes: VecDeque<HoleTimer>,
     held_bytes: usize,
+    /// Flows that are parsed.
+    parsing: usize,
     /// Learnt from the traffic: whether a missing SYN of a tapped server means loss.
     sees_server_syn: bool,
     taps: HashMap<TapId, u32>,
@@ -102,6 +104,7 @@ impl Assembler {
             closed: Lru::new(),
             holes: VecDeque::new(),
             held_bytes: 0,
+            parsing: 0,
             sees_server_syn: false,
             taps: HashMap::new(),
             stats: Vec::new(),
@@ -112,15 +115,44 @@ impl Assembler {
     /// Takes one segment; hands every exchange that it completes to `emit`. Returns what is not needed of the
     /// segment's connection from here on.
     pub fn push(&mut self, segment: Segment<'_>, emit: &mut impl FnMut(Exchange)) -> Unneeded {
+        self.push_admitted(segment, |_| Ok(()), emit)
+    }
+
+    /// Takes one segment, as [`Self::push`] does; asks of a connection that is new whether it is to be followed. The bytes
+    /// of one that is not are discarded for the reason, to its end.
+    pub fn push_admitted(
+        &mut self,
+        segment: Segment<'_>,
+        admit: impl FnOnce(&FlowKey) -> Result<(), Reason>,
+        emit: &mut impl FnMut(Exchange),
+    ) -> Unneeded {
         self.give_up_due_holes(segment.time, emit);
         if segment.direction == Direction::Egress && segment.flags.contains(TcpFlags::SYN | TcpFlags::ACK) {
             self.sees_server_syn = true;
         }
-        let Some(slot) = self.find_or_open(&segment, emit) else { return Unneeded::Nothing };
+        let Some(slot) = self.find_or_open(&segment, admit, emit) else { return Unneeded::Nothing };
         self.with_flow(slot, emit, |slot, context| slot.push(&segment, context));
         let unneeded = self.slots[slot as usize].as_mut().map(|slot| slot.unneeded(segment.direction));
         self.make_room(slot, emit);
         unneeded.unwrap_or_default()
+    }
+
+    /// Follows a connection no more where there is a reason: what it holds is emitted, what it says from now on is
+    /// discarded for that reason.
+    pub fn shed(
+        &mut self,
+        mut reason_of: impl FnMut(&FlowKey) -> Option<Reason>,
+        emit: &mut impl FnMut(Exchange),
+    ) {
+        for at in 0..self.slots.len() as u32 {
+            let parsing = self.slots[at as usize]
+                .as_ref()
+                .filter(|slot| slot.is_parsing())
+                .and_then(|slot| reason_of(&slot.key));
+            if let Some(reason) = parsing {
+                self.with_flow(at, emit, |slot, context| slot.shed(reason, context));
+            }
+        }
     }
 
     /// Gives up, at time `now`, holes that were not filled and flows that have been idle.
@@ -166,6 +198,13 @@ impl Assembler {
         self.held_bytes
     }
 
+    /// All memory of this assembler, in bytes: an estimate.
+    pub fn memory(&self) -> usize {
+        // A slot, its places in three lists, and its entry in the table, which is at most seven eighths full.
+        let slot = size_of::<Option<Slot>>() + Lru::LINK_BYTES * 3 + size_of::<(FlowKey, u32)>() * 8 / 7;
+        self.held_bytes + self.parsing * size_of::<Flow>() + self.slots.len() * slot
+    }
+
     /// Ends the flows of a tap and forgets its counters; returns their last values.
     pub fn forget(&mut self, tap: TapId, emit: &mut impl FnMut(Exchange)) -> FlowStats {
         let Some(at) = self.taps.get(&tap).copied() else {
@@ -182,7 +221,12 @@ impl Assembler {
     }
 
     /// The slot of the segment's flow. None for a segment that neither belongs to one nor begins one.
-    fn find_or_open(&mut self, segment: &Segment<'_>, emit: &mut impl FnMut(Exchange)) -> Option<u32> {
+    fn find_or_open(
+        &mut self,
+        segment: &Segment<'_>,
+        admit: impl FnOnce(&FlowKey) -> Result<(), Reason>,
+        emit: &mut impl FnMut(Exchange),
+    ) -> Option<u32> {
         if let Some(found) = self.index.get(&segment.key).copied() {
             let reused = segment.flags.contains(TcpFlags::SYN)
                 && self.slots[found as usize].as_ref().is_some_and(|slot| slot.is_reused_by(segment));
@@ -198,12 +242,15 @@ impl Assembler {
         if self.index.len() >= self.limits.flows.max(1) {
             self.evict_oldest(emit);
         }
-        Some(self.open(segment))
+        Some(self.open(segment, admit(&segment.key)))
     }
 
-    fn open(&mut self, segment: &Segment<'_>) -> u32 {
+    fn open(&mut self, segment: &Segment<'_>, admitted: Result<(), Reason>) -> u32 {
         let tap = self.tap(segment.key.tap);
-        self.stats[tap as usize].flows += 1;
+        let stats = &mut self.stats[tap as usize];
+        stats.flows += 1;
+        stats.flows_shed += u64::from(admitted.is_err());
+        self.parsing += usize::from(admitted.is_ok());
         let serial = self.next_serial;
         self.next_serial += 1;
         let slot = Slot {
@@ -211,7 +258,12 @@ impl Assembler {
             serial,
             tap,
             time: segment.time,
-            state: State::Parsing(Box::new(Flow::new(segment.key, serial))),
+            state: match admitted {
+                Ok(()) => State::Parsing(Box::new(Flow::new(segment.key, serial))),
+                Err(reason) => {
+                    State::Stopped { reason, protocol: None, ingress_ended: false, egress_ended: false }
+                }
+            },
             buffered_bytes: 0,
             held_bytes: 0,
             has_timer: false,
@@ -251,8 +303,10 @@ impl Assembler {
     ) {
         let Some(slot) = self.slots[at as usize].as_mut() else { return };
         let stats = &mut self.stats[slot.tap as usize];
+        let was_parsing = slot.is_parsing();
         step(slot, &mut Context { sees_server_syn: self.sees_server_syn, limits: &self.limits, stats, emit });
         let (buffered_bytes, held_bytes, hole_since) = slot.settle();
+        self.parsing -= usize::from(was_parsing && !slot.is_parsing());
         stats.bytes_buffered = stats.bytes_buffered - slot.buffered_bytes + buffered_bytes;
         self.held_bytes = self.held_bytes - slot.held_bytes + held_bytes;
         slot.buffered_bytes = buffered_bytes;
@@ -350,9 +404,17 @@ impl Assembler {
 }
 
 impl Slot {
+    fn is_parsing(&self) -> bool {
+        matches!(self.state, State::Parsing(_))
+    }
+
     fn is_reused_by(&self, segment: &Segment<'_>) -> bool {
         match &self.state {
             State::Parsing(flow) => flow.is_reused_by(segment),
+            // Its handshake is not over when a connection is left out: an answer to a SYN begins no other.
+            State::Stopped { reason: Reason::ShedForMemory | Reason::ShedForCpu, .. } => {
+                !segment.flags.contains(TcpFlags::ACK)
+            }
             // Of these nothing is kept that could tell a repeated SYN from a new one.
             State::Stopped { .. } | State::Closed => true,
         }
@@ -393,6 +455,15 @@ impl Slot {
             // Said each time: who was told may have forgotten it.
             State::Stopped { protocol, .. } => Unneeded::Rest { protocol: *protocol },
             State::Closed => Unneeded::Nothing,
+        }
+    }
+
+    fn shed(&mut self, reason: Reason, context: &mut Context<'_>) {
+        if let State::Parsing(flow) = &mut self.state {
+            let (ingress_ended, egress_ended) = flow.ended();
+            context.stats.flows_shed += 1;
+            flow.finish(Cause::Evicted, context);
+            self.state = State::Stopped { reason, protocol: None, ingress_ended, egress_ended };
         }
     }
 

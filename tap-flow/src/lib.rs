@@ -42,6 +42,7 @@ mod target;
 
 pub use assembler::{Assembler, Unneeded};
 pub use exchange::{Body, Cause, Completeness, Exchange, Request, Response, Role, Span, Version};
+pub use headers::{Header, Headers, Rewrite};
 pub use limits::{Limits, MAX_HEADER_COUNT};
 pub use segment::{CgroupId, Direction, FlowKey, Segment, TapId, TcpFlags};
 pub use stats::{Failure, FlowStats, Protocol, Reason};

@@ -18,6 +18,9 @@ struct Link {
 }
 
 impl Lru {
+    /// Memory of one slot's place.
+    pub(crate) const LINK_BYTES: usize = size_of::<Link>();
+
     pub(crate) fn new() -> Self {
         Self { links: Vec::new(), newest: NONE, oldest: NONE }
     }

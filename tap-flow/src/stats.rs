@@ -16,6 +16,8 @@
 /// | `upgraded` | after 101 Switching Protocols or a successful CONNECT |
 /// | `blank_line` | line ends between messages |
 /// | `after_close` | after the FIN of its direction or the end of the connection |
+/// | `memory` | of a connection that was shed for want of memory |
+/// | `cpu` | of a connection that was shed for want of time |
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reason {
     NotHttp,
@@ -28,11 +30,13 @@ pub enum Reason {
     Upgraded,
     BlankLine,
     AfterClose,
+    ShedForMemory,
+    ShedForCpu,
 }
 
 impl Reason {
     /// Every reason, in the order of the table.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::NotHttp,
         Self::JoinedMidstream,
         Self::OutOfSync,
@@ -43,6 +47,8 @@ impl Reason {
         Self::Upgraded,
         Self::BlankLine,
         Self::AfterClose,
+        Self::ShedForMemory,
+        Self::ShedForCpu,
     ];
 
     /// The stable word of the ledger.
@@ -58,6 +64,8 @@ impl Reason {
             Self::Upgraded => "upgraded",
             Self::BlankLine => "blank_line",
             Self::AfterClose => "after_close",
+            Self::ShedForMemory => "memory",
+            Self::ShedForCpu => "cpu",
         }
     }
 }
@@ -122,6 +130,8 @@ pub struct FlowStats {
     pub flows_idle: u64,
     /// Connections that were given up for room, of flows or of memory.
     pub flows_evicted: u64,
+    /// Connections that were not followed, or not to their end, as their caller said.
+    pub flows_shed: u64,
     pub flows_tls: u64,
     pub flows_http2: u64,
     /// Connections that speak something else, that is none of the named.
@@ -165,6 +175,7 @@ impl FlowStats {
             flows,
             flows_idle,
             flows_evicted,
+            flows_shed,
             flows_tls,
             flows_http2,
             flows_other,
@@ -181,6 +192,7 @@ impl FlowStats {
         self.flows += flows;
         self.flows_idle += flows_idle;
         self.flows_evicted += flows_evicted;
+        self.flows_shed += flows_shed;
         self.flows_tls += flows_tls;
         self.flows_http2 += flows_http2;
         self.flows_other += flows_other;

@@ -7,6 +7,7 @@ mod golden;
 mod hostile;
 mod lifecycle;
 mod model;
+mod shedding;
 mod splits;
 mod support;
 mod unneeded;
