@@ -15,6 +15,7 @@ mod breakable;
 mod latency;
 mod link;
 mod quantity;
+pub(crate) mod request;
 mod settings;
 
 use std::{
@@ -257,6 +258,16 @@ impl Chaos {
         self.rules.iter().flat_map(of_rule).collect()
     }
 
+    /// The counts as a report has them.
+    pub(crate) fn report(&self) -> Vec<tap_proto::v1::FaultCount> {
+        let of = |FaultCount { rule, kind, count }| tap_proto::v1::FaultCount {
+            rule,
+            kind: kind.as_str().to_owned(),
+            count,
+        };
+        self.counts().into_iter().map(of).collect()
+    }
+
     fn generator(&self, rule: &Rule, key: &[u8], occurrence: u64) -> ChaCha8Rng {
         let mut hash = Sha256::new();
         hash.update(DOMAIN);
@@ -342,9 +353,14 @@ fn weighted(answers: &[(f64, Arc<ErrorAnswer>)], share: f64) -> Arc<ErrorAnswer>
 impl BodyFaults {
     /// Changes what the head says of the body.
     pub fn change_head(&mut self, headers: &mut HeaderMap) {
-        if let Some(content_type) = self.content_type.take() {
-            headers.insert(http::header::CONTENT_TYPE, content_type.take_effect());
+        if let Some(content_type) = self.take_content_type() {
+            headers.insert(http::header::CONTENT_TYPE, content_type);
         }
+    }
+
+    /// The `Content-Type` that the head gets; it takes effect.
+    pub(crate) fn take_content_type(&mut self) -> Option<HeaderValue> {
+        self.content_type.take().map(Counted::take_effect)
     }
 
     /// Whether nothing happens to the body's bytes.

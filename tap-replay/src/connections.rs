@@ -25,7 +25,7 @@ use self::{
     connection::{Broken, Connection},
     stream::Stream,
 };
-use crate::{Target, request::Outgoing};
+use crate::{Target, chaos::BodyFaults, request::Outgoing};
 
 /// Why there is no answer. The words are part of the report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +46,8 @@ pub enum Failure {
     Timeout,
     /// Any other failure of the connection.
     Connection,
+    /// The request was cut or reset on purpose.
+    Chaos,
 }
 
 /// Where connections go, and how they are secured.
@@ -84,6 +86,7 @@ impl Failure {
             Self::InvalidResponse => "invalid_response",
             Self::Timeout => "timeout",
             Self::Connection => "connection",
+            Self::Chaos => "chaos",
         }
     }
 
@@ -144,6 +147,20 @@ impl Connections {
             connection.exchange(request, receiver).await.map_err(|Broken { failure, .. }| failure)?;
         self.give_back(connection, reusable);
         Ok(())
+    }
+
+    /// Sends `request` with what goes wrong in its body, on a connection of its own that is not used again. A cut
+    /// ends the connection: by a reset where `resets`. `receiver` gets the answer, if there is one.
+    pub(crate) async fn send_faulty(
+        &self,
+        request: &Outgoing,
+        faults: BodyFaults,
+        resets: bool,
+        receiver: &mut impl Receiver,
+    ) -> Result<(), Failure> {
+        let mut connection = self.open().await?;
+        receiver.written();
+        connection.exchange_faulty(request, faults, resets, receiver).await
     }
 
     /// Connections opened so far.

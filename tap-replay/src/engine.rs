@@ -148,6 +148,7 @@ impl Shared {
         ReplayReport {
             connections: self.connections.iter().map(|connections| connections.opened()).sum(),
             warnings: self.plan.warnings.clone(),
+            faults: self.plan.chaos.as_ref().map(|chaos| chaos.report()).unwrap_or_default(),
             ..report
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, btree_map::Entry};
 
 use hdrhistogram::{Histogram, serialization::Deserializer};
-use tap_proto::v1::{Distribution, EndpointComparison, FieldDifference, ReplayReport};
+use tap_proto::v1::{Distribution, EndpointComparison, FaultCount, FieldDifference, ReplayReport};
 
 use crate::tally::{distribution, serialized};
 
@@ -78,6 +78,13 @@ fn add(
     {
         if text.is_empty() {
             *text = other;
+        }
+    }
+    for fault in report.faults {
+        let same = |known: &&mut FaultCount| known.rule == fault.rule && known.kind == fault.kind;
+        match merged.faults.iter_mut().find(same) {
+            Some(known) => known.count += fault.count,
+            None => merged.faults.push(fault),
         }
     }
     for warning in report.warnings {

@@ -15,6 +15,7 @@ pub use self::{
 };
 use crate::{
     abort::{self, Rule},
+    chaos::{self, Chaos},
     compare::{Comparator, Expected, SettingsError},
     connections::Upstream,
     hook::RawHook,
@@ -82,6 +83,8 @@ pub struct RawPlan {
     pub comparison: String,
     /// Of what is drawn at random.
     pub seed: u64,
+    /// What goes wrong on purpose, as YAML: see [`crate::chaos::Settings`]. Empty for nothing.
+    pub chaos: String,
     /// A condition over figures of the target's health; empty for the default one.
     pub abort_if: String,
     pub abort_window: Option<Duration>,
@@ -117,6 +120,7 @@ pub struct Plan {
     pub(crate) compare: bool,
     pub(crate) comparator: Arc<Comparator>,
     pub(crate) seed: u64,
+    pub(crate) chaos: Option<Arc<Chaos>>,
     pub(crate) abort: Rule,
     pub(crate) transform: Option<Arc<Transform>>,
     pub(crate) hook: Option<RawHook>,
@@ -168,6 +172,8 @@ pub enum PlanError {
     AbortIf(#[from] ConditionError),
     #[error(transparent)]
     Transform(#[from] transform::SettingsError),
+    #[error("chaos: {0}")]
+    Chaos(#[from] chaos::SettingsError),
     #[error("abort_window {0:?}: must be between 1 s and 1 h")]
     AbortWindow(Duration),
 }
@@ -204,6 +210,7 @@ impl RawPlan {
             seed,
             abort_window,
             comparison,
+            chaos,
         } = request;
         let positive = |duration: &Option<prost_types::Duration>| {
             duration.map(|duration| Duration::try_from(duration).unwrap_or(Duration::ZERO))
@@ -231,6 +238,7 @@ impl RawPlan {
             no_compare: *no_compare,
             comparison: comparison.clone(),
             seed: *seed,
+            chaos: chaos.clone(),
             abort_if: abort_if.clone(),
             abort_window: positive(abort_window),
             allow_namespaces: allow_namespaces.clone(),
@@ -267,6 +275,7 @@ impl Plan {
             no_compare,
             comparison,
             seed,
+            chaos,
             abort_if,
             abort_window,
             allow_namespaces,
@@ -333,6 +342,10 @@ impl Plan {
             errors.push(PlanError::Shard { shard, shards });
         }
 
+        let chaos = faults(&chaos, seed).unwrap_or_else(|mistakes| {
+            errors.extend(mistakes.into_iter().map(PlanError::from));
+            None
+        });
         let comparator = Comparator::parse(&comparison).unwrap_or_else(|mistakes| {
             errors.extend(mistakes.into_iter().map(PlanError::from));
             Comparator::default()
@@ -374,6 +387,7 @@ impl Plan {
                 compare: !no_compare,
                 comparator: Arc::new(comparator),
                 seed,
+                chaos,
                 abort,
                 transform,
                 hook,
@@ -436,6 +450,16 @@ fn methods(allowed: Vec<String>, errors: &mut Vec<PlanError>) -> BTreeSet<String
         }
     }
     methods
+}
+
+/// What goes wrong on purpose; a seed that is given wins over the document's.
+fn faults(yaml: &str, seed: u64) -> Result<Option<Arc<Chaos>>, Vec<chaos::SettingsError>> {
+    if yaml.is_empty() {
+        return Ok(None);
+    }
+    let settings = chaos::Settings::parse(yaml).map_err(|error| vec![error])?;
+    let chaos = Chaos::new(&settings, (seed != 0).then_some(seed), chaos::Side::Client)?;
+    Ok(Some(Arc::new(chaos)))
 }
 
 #[cfg(test)]

@@ -1771,6 +1771,9 @@ pub struct StartReplayRequest {
     /// How answers are compared with recorded responses: YAML, see docs/comparison.md; empty for its defaults.
     #[prost(string, tag = "40")]
     pub comparison: ::prost::alloc::string::String,
+    /// What is to go wrong on purpose: YAML, see docs/chaos.md; empty for nothing. `seed` wins over the document's.
+    #[prost(string, tag = "50")]
+    pub chaos: ::prost::alloc::string::String,
 }
 /// How an https target is verified.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1990,6 +1993,20 @@ pub struct ReplayReport {
         ::prost::alloc::string::String,
         Distribution,
     >,
+    /// What went wrong on purpose, by rule and kind, in the rules' order.
+    #[prost(message, repeated, tag = "50")]
+    pub faults: ::prost::alloc::vec::Vec<FaultCount>,
+}
+/// How often a rule's fault of one kind happened (docs/chaos.md).
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FaultCount {
+    #[prost(string, tag = "1")]
+    pub rule: ::prost::alloc::string::String,
+    /// "latency", "close", "reset", "slow_body", "bandwidth", "truncate", "corrupt", "content_type".
+    #[prost(string, tag = "2")]
+    pub kind: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "3")]
+    pub count: u64,
 }
 /// The answers of one endpoint: a method, and a path in which ids are replaced by "{id}".
 #[derive(Clone, PartialEq, ::prost::Message)]

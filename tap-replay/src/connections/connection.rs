@@ -8,6 +8,7 @@ use std::{
     task::{Context, Poll},
 };
 
+use http_body_util::{BodyExt as _, Full};
 use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWrite as _, AsyncWriteExt as _, ReadBuf};
 
 use super::{
@@ -16,7 +17,10 @@ use super::{
     head::Head,
     stream::Stream,
 };
-use crate::request::Outgoing;
+use crate::{
+    chaos::{BodyFaults, FaultyBody},
+    request::Outgoing,
+};
 
 /// Read at once, and with it the memory of an idle connection.
 const READ_BYTES: usize = 16 * 1024;
@@ -80,6 +84,43 @@ impl Connection {
         let answer = self.answer(request.is_head, receiver).await;
         let silent = !self.heard;
         answer.map(|keep_alive| keep_alive && whole).map_err(|failure| Broken { failure, silent })
+    }
+
+    /// Sends `request`, its body with faults, and gives the answer to `receiver`.
+    pub(super) async fn exchange_faulty(
+        &mut self,
+        request: &Outgoing,
+        faults: BodyFaults,
+        resets: bool,
+        receiver: &mut impl Receiver,
+    ) -> Result<(), Failure> {
+        (self.start, self.end, self.heard) = (0, 0, false);
+        match self.write_faulty(request, faults).await {
+            Ok(true) => self.answer(request.is_head, receiver).await.map(drop),
+            Ok(false) => {
+                if resets {
+                    self.stream.reset_when_dropped();
+                }
+                Err(Failure::Chaos)
+            }
+            Err(error) => Err(Failure::of_io(&error)),
+        }
+    }
+
+    /// Returns whether the body was not cut.
+    async fn write_faulty(&mut self, request: &Outgoing, faults: BodyFaults) -> io::Result<bool> {
+        self.stream.write_all(&request.bytes[..request.head_length]).await?;
+        let body = Full::new(request.bytes.slice(request.head_length..));
+        let mut body = FaultyBody::new(body, faults, None);
+        while let Some(frame) = body.frame().await {
+            let Ok(frame) = frame else { return Ok(false) };
+            if let Some(piece) = frame.data_ref() {
+                self.stream.write_all(piece).await?;
+                self.stream.flush().await?;
+            }
+        }
+        self.stream.flush().await?;
+        Ok(true)
     }
 
     /// Returns whether all was written: a target may answer before it has read all.

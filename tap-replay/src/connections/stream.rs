@@ -45,6 +45,15 @@ impl Stream {
         })
     }
 
+    /// Makes the end of the stream a reset; where that fails it is an ordinary end.
+    pub(super) fn reset_when_dropped(&self) {
+        let stream = match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => stream.get_ref().0,
+        };
+        let _ = stream.set_zero_linger();
+    }
+
     /// Whether an idle stream can carry another request: open, and silent since its last answer. Asks the
     /// kernel only where the runtime saw something happen.
     pub(super) fn is_quiet(&mut self) -> bool {

@@ -39,7 +39,7 @@ pub(super) struct Job {
     pub(super) prepared: Arc<Prepared>,
     /// Its intended time, from the first send.
     pub(super) offset: Duration,
-    #[expect(dead_code, reason = "faults are drawn anew in each pass")]
+    /// Faults are drawn anew in each pass.
     pub(super) pass: u64,
     /// It had to wait for the previous request of its session.
     pub(super) in_session: bool,

@@ -62,6 +62,9 @@ pub struct Sending {
     /// How requests are changed: a YAML document; docs/replay.md describes it.
     #[arg(long, value_name = "FILE", help_heading = "Requests")]
     pub transform: Option<PathBuf>,
+    /// Faults on purpose: docs/chaos.md. --seed says which.
+    #[arg(long, value_name = "FILE", help_heading = "Requests")]
+    pub chaos: Option<PathBuf>,
     /// A shell command that changes requests as rules can't: JSON lines over its standard input and output.
     #[arg(long, value_name = "COMMAND", conflicts_with = "remote", help_heading = "Requests")]
     pub hook: Option<String>,

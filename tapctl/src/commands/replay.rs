@@ -39,6 +39,7 @@ pub(super) fn plan(arguments: &cli::Replay, judgement: &Judgement) -> Result<Pla
         _ => None,
     };
     let transform = read(sending.transform.as_deref())?.unwrap_or_default();
+    let chaos = read(sending.chaos.as_deref())?.unwrap_or_default();
     let raw = RawPlan {
         id: Uuid::now_v7().to_string(),
         target: arguments.target.clone().unwrap_or_default(),
@@ -66,6 +67,7 @@ pub(super) fn plan(arguments: &cli::Replay, judgement: &Judgement) -> Result<Pla
         },
         no_compare: sending.no_compare,
         seed: sending.seed,
+        chaos: String::from_utf8(chaos).map_err(|_| WrongUsage("--chaos: not text".to_owned()))?,
         abort_if: sending.abort_if.clone(),
         abort_window: Some(sending.abort_window),
         allow_namespaces: sending.allow_namespaces.clone(),

@@ -54,6 +54,12 @@ pub(crate) fn render(report: &ReplayReport, style: &Style) -> String {
             line(name, count, parts);
         }
     }
+    if !report.faults.is_empty() {
+        let counts = report.faults.iter();
+        let named =
+            counts.map(|fault| (format!("{} {}", escape::text(&fault.rule), fault.kind), fault.count));
+        line("faults", report.faults.iter().map(|fault| fault.count).sum(), self::named(named));
+    }
     text.push('\n');
     text.push_str(&distributions(&[("latency", &report.latency), ("send error", &report.send_error)], style));
     if let Some(elapsed) = &report.elapsed {

@@ -13,11 +13,15 @@ use tokio::time::{self, Instant};
 use super::{super::reader::Job, Worker};
 use crate::{
     answer::Kept,
+    chaos::{Ending, Faults, ResetAt, request::with_content_type},
     compare::{Comparison, Expected, Verdict},
     connections::{Failure, Head, Receiver},
     request::Outgoing,
     transform::Problem,
 };
+
+const NOT_SENT_CLOSED: &str = "chaos_close";
+const NOT_SENT_RESET: &str = "chaos_reset";
 
 /// Where a task waits for its next job.
 pub(super) struct Runner {
@@ -143,9 +147,20 @@ impl Worker {
                 }
             },
         };
+        let mut faults = self.faults(job);
+        if !faults.delay.is_zero() {
+            time::sleep(faults.delay).await;
+        }
+        if let Some(reason) = not_sent(faults.ending.as_ref(), request) {
+            self.shared.tally(self.index).not_sent(reason);
+            return;
+        }
+        let other_type = faults.body.take_content_type();
+        let changed_type = other_type.map(|value| with_content_type(request, &value));
+        let request = changed_type.as_ref().unwrap_or(request);
         self.shared.tally(self.index).sent(warm_up);
         let Sent { written, answer } =
-            self.ask_and_compare(job, request, intended, deadline, &mut problems).await;
+            self.ask_and_compare(job, request, faults, (intended, deadline), &mut problems).await;
         let mut tally = self.shared.tally(self.index);
         tally.transform_errors(&problems);
         tally.written(written.map(|written| written - intended), warm_up);
@@ -155,13 +170,19 @@ impl Worker {
         }
     }
 
+    fn faults(&self, job: &Job) -> Faults {
+        let Some(chaos) = &self.shared.plan.chaos else { return Faults::default() };
+        let exchange = &*job.prepared.exchange;
+        chaos.draw(exchange, exchange.id.as_bytes(), job.pass, job.offset)
+    }
+
     /// Asks the one target, and looks at the answer.
     async fn ask_and_compare(
         &self,
         job: &Job,
         request: &Outgoing,
-        intended: Instant,
-        deadline: Instant,
+        faults: Faults,
+        (intended, deadline): (Instant, Instant),
         problems: &mut Vec<Problem>,
     ) -> Sent {
         let plan = &self.shared.plan;
@@ -169,7 +190,19 @@ impl Worker {
         let session = job.prepared.session;
         let expected = plan.compare.then(|| plan.expect(exchange));
         let mut receiving = Receiving::new(expected, plan.learns());
-        let sent = time::timeout_at(deadline, self.connections.send(request, &mut receiving)).await;
+        let Faults { delay: _, ending, body: mut faults } = faults;
+        let resets = ending.is_some();
+        if resets {
+            faults.break_halfway();
+        }
+        let connections = &self.connections;
+        let sent = if faults.is_empty() {
+            time::timeout_at(deadline, connections.send(request, &mut receiving)).await
+        } else {
+            // On the heap: hardly any send is one, and every runner would hold the room for it.
+            let faulty = Box::pin(connections.send_faulty(request, faults, resets, &mut receiving));
+            time::timeout_at(deadline, faulty).await
+        };
         let latency = intended.elapsed();
         let Receiving { written, status, comparison, kept, expected } = receiving;
         if let Err(failure) = sent.unwrap_or(Err(Failure::Timeout)) {
@@ -200,6 +233,18 @@ fn begin<'a>(
 ) -> Comparison {
     let headers: Vec<_> = headers.map(|(name, value)| httparse::Header { name, value }).collect();
     expected.begin(&Head::new(status, 1, &headers))
+}
+
+/// Why a request is not sent that ends before it begins.
+fn not_sent(ending: Option<&Ending>, request: &Outgoing) -> Option<&'static str> {
+    let has_body = request.bytes.len() > request.head_length;
+    match ending? {
+        Ending::Close => Some(NOT_SENT_CLOSED),
+        Ending::Reset(ResetAt::Body) if has_body => None,
+        Ending::Reset(_) => Some(NOT_SENT_RESET),
+        // A server's, and never drawn here.
+        Ending::Error(_) => None,
+    }
 }
 
 /// What a send came to.

@@ -35,6 +35,7 @@ fn request(
         server_name: sending.server_name.clone(),
         insecure: sending.insecure,
     };
+    let chaos = read(sending.chaos.as_deref())?.unwrap_or_default();
     let transform = read(sending.transform.as_deref())?.unwrap_or_default();
     Ok(StartReplayRequest {
         // The collector selects inbound exchanges by itself.
@@ -66,6 +67,7 @@ fn request(
         no_compare: sending.no_compare,
         allow_namespaces: sending.allow_namespaces.clone(),
         seed: sending.seed,
+        chaos: String::from_utf8(chaos).map_err(|_| WrongUsage("--chaos: not text".to_owned()))?,
         comparison: judgement.comparison.clone(),
         ..StartReplayRequest::default()
     })
