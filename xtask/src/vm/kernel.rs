@@ -85,6 +85,8 @@ impl Kernel {
             ("Acquire::Languages", "none".to_owned()),
             ("Acquire::IndexTargets::deb::DEP-11::DefaultEnabled", "false".to_owned()),
             ("APT::Architecture", "amd64".to_owned()),
+            // Root's cache is not for apt's own user.
+            ("APT::Sandbox::User", "root".to_owned()),
         ];
         let settings: String =
             settings.iter().map(|(name, value)| format!("{name} \"{value}\";\n")).collect();
@@ -96,22 +98,22 @@ impl Kernel {
         };
 
         process::run(with_own_settings("apt-get").args(["update", "-q"]))?;
-        let depends = process::output(with_own_settings("apt-cache").args(["depends", PACKAGE]))
-            .with_context(|| format!("ask apt for {PACKAGE}"))?;
-        let package = depends
-            .lines()
-            .filter_map(|line| line.trim().strip_prefix("Depends: "))
-            .find(|package| package.starts_with("linux-image-"))
+        let depends_on = |package: &str, prefix: &str| {
+            let depends = process::output(with_own_settings("apt-cache").args(["depends", package]))?;
+            let mut needed = depends.lines().filter_map(|line| line.trim().strip_prefix("Depends: "));
+            needed.find(|needed| needed.starts_with(prefix)).map(str::to_owned)
+        };
+        let package = depends_on(PACKAGE, "linux-image-")
             .with_context(|| format!("{PACKAGE} depends on no kernel"))?;
-        process::run(with_own_settings("apt-get").args(["download", "-q", package]))?;
-        let archive = files(directory, |name| name.starts_with("linux-image-") && name.ends_with(".deb"))
+        // In newer suites the image itself is in a package of its own.
+        let package = depends_on(&package, "linux-binary-").unwrap_or(package);
+        process::run(with_own_settings("apt-get").args(["download", "-q", &package]))?;
+        let archive = files(directory, |name| name.starts_with("linux-") && name.ends_with(".deb"))
             .pop()
             .context("apt downloaded nothing")?;
         let unpacked = directory.join("unpacked");
         process::run(Command::new("dpkg").arg("-x").arg(&archive).arg(&unpacked))?;
-        let image =
-            files(&unpacked.join("boot"), is_image).pop().context("the package holds no kernel image")?;
-        let name = image.file_name().context("the image's name")?;
+        let (image, name) = unpacked_image(&unpacked).context("the package holds no kernel image")?;
         fs::rename(&image, directory.join(name)).context("keep the image")?;
         // The rest is modules and lists, and large.
         for part in [&unpacked, &apt] {
@@ -119,6 +121,18 @@ impl Kernel {
         }
         fs::remove_file(&archive).context("remove the package")
     }
+}
+
+/// The image in an unpacked package, and the name to keep it by: in /boot, or with the modules of its release.
+fn unpacked_image(unpacked: &Path) -> Option<(PathBuf, String)> {
+    if let Some(image) = files(&unpacked.join("boot"), is_image).pop() {
+        let name = image.file_name()?.to_str()?.to_owned();
+        return Some((image, name));
+    }
+    let modules = files(&unpacked.join("usr/lib/modules"), |_| true).pop()?;
+    let image = modules.join("vmlinuz");
+    let release = modules.file_name()?.to_str()?;
+    image.is_file().then(|| (image, format!("vmlinuz-{release}")))
 }
 
 fn image_in(directory: &Path) -> Option<PathBuf> {
