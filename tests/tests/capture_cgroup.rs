@@ -506,6 +506,7 @@ fn a_killed_process_leaves_nothing_attached() {
 
 /// Not a test of its own, but the process that [`a_killed_process_leaves_nothing_attached`] kills.
 #[test]
+#[expect(clippy::print_stdout, reason = "the other process waits for this line")]
 fn the_process_that_is_killed() {
     let Some(path) = env::var_os(HOLD) else { return };
     let mut capture = Capture::load(&small_rings()).unwrap();

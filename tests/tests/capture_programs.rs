@@ -137,7 +137,7 @@ fn tcp(flags: u8, options: &[u8], payload: &[u8]) -> Vec<u8> {
     bytes.extend(SERVER_PORT.to_be_bytes());
     bytes.extend(SEQUENCE.to_be_bytes());
     bytes.extend(7_u32.to_be_bytes());
-    bytes.push(((20 + options.len()) / 4 << 4) as u8);
+    bytes.push((((20 + options.len()) / 4) << 4) as u8);
     bytes.push(flags);
     bytes.extend([0; 6]);
     bytes.extend(options);

@@ -103,8 +103,8 @@ impl Kernel {
             let mut needed = depends.lines().filter_map(|line| line.trim().strip_prefix("Depends: "));
             needed.find(|needed| needed.starts_with(prefix)).map(str::to_owned)
         };
-        let package = depends_on(PACKAGE, "linux-image-")
-            .with_context(|| format!("{PACKAGE} depends on no kernel"))?;
+        let package =
+            depends_on(PACKAGE, "linux-image-").with_context(|| format!("{PACKAGE} depends on no kernel"))?;
         // In newer suites the image itself is in a package of its own.
         let package = depends_on(&package, "linux-binary-").unwrap_or(package);
         process::run(with_own_settings("apt-get").args(["download", "-q", &package]))?;
