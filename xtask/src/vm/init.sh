@@ -9,6 +9,8 @@ mount -t devtmpfs none /dev
 mount -t cgroup2 none /sys/fs/cgroup
 mount -t tmpfs none /tmp
 ip link set lo up
+# The firmware leaves the console in the middle of a line.
+echo
 echo "PODTAP kernel $(uname -r)"
 
 for test in /tests/*; do
