@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::{
+    budget::{self, Shedding, Usage, resident_bytes},
     capture::{Capture, CaptureOptions},
     cgroup::Hierarchy,
     clock::boottime,
@@ -57,6 +58,8 @@ pub struct Agent {
     configured: usize,
     pods: Option<Pods>,
     folding: task::JoinHandle<()>,
+    monitor: task::JoinHandle<()>,
+    usage: watch::Receiver<Usage>,
     uplinks: Uplinks,
     drain_timeout: Duration,
     ledger: Arc<Ledger>,
@@ -84,6 +87,15 @@ enum PodSource {
     /// Only who sends commands.
     #[cfg(test)]
     Commands,
+}
+
+/// What is known before anything is captured.
+#[derive(Debug, Default)]
+struct Found {
+    /// Of each way to send, the word for whether the programs see it.
+    self_test: Vec<(&'static str, &'static str)>,
+    /// Memory of the process, in bytes.
+    process: u64,
 }
 
 /// How a run ended.
@@ -116,7 +128,8 @@ impl Agent {
             self_test.extend(report.results());
         }
         let kernel = Kernel::new(capture);
-        Self::with_sources(config, log_level, hierarchy, kernel, rings, PodSource::Cluster, self_test).await
+        let found = Found { self_test, process: resident_bytes() };
+        Self::with_sources(config, log_level, hierarchy, kernel, rings, PodSource::Cluster, found).await
     }
 
     /// Starts everything but the kernel programs.
@@ -127,18 +140,20 @@ impl Agent {
         kernel: K,
         sources: Vec<S>,
         pod_source: PodSource,
-        self_test: Vec<(&'static str, &'static str)>,
+        found: Found,
     ) -> anyhow::Result<Self>
     where
         K: Hooks + crate::ledger::KernelLedger + Clone + 'static,
         S: SegmentSource,
     {
+        let Found { self_test, process } = found;
         let registry = Arc::new(Registry::default());
         let (reports_tx, reports_rx) = watch::channel::<Vec<v1::PolicyReport>>(Vec::new());
         let allowed = config.kubernetes.as_ref().map_or(&[][..], |kubernetes| &kubernetes.collectors);
         let routes = Routes::new(&config.collector.0.uri().to_string(), allowed);
         let uplinks = Uplinks::new(&config.collector, &routes, config.spool_bytes)?;
         let (redaction_tx, redaction_rx) = watch::channel(config.redaction.clone());
+        let shedding = Arc::new(Shedding::default());
         let context = PipelineContext {
             agent: config.agent.clone(),
             epoch: uplinks.epoch(),
@@ -147,6 +162,7 @@ impl Agent {
             replayed: config.replayed,
             redaction: redaction_rx.clone(),
             spools: uplinks.spools(),
+            shedding: Arc::clone(&shedding),
         };
         let kernel_ledger = Arc::new(kernel.clone());
         let mount = hierarchy.mount().to_owned();
@@ -162,6 +178,16 @@ impl Agent {
             None => None,
         };
         let pipeline = Pipeline::start(sources, &context).context("start the threads of the rings")?;
+        let monitor = budget::Monitor::new(
+            config.budget,
+            process,
+            config.rings.total_bytes(),
+            Arc::clone(&registry),
+            pipeline.progress(),
+            uplinks.spools(),
+            shedding,
+        );
+        let (usage, shedding_pods) = (monitor.usage(), monitor.pods());
         let ledger = Arc::new(Ledger::new(
             &config.agent,
             registry,
@@ -188,6 +214,7 @@ impl Agent {
                 uplinks: uplinks.status(),
                 taps: status_rx.clone(),
                 self_test,
+                usage: usage.clone(),
             };
             metrics.register(&mut registry);
             task::spawn(show_readiness(status_rx.clone(), readiness.clone(), looking));
@@ -215,6 +242,7 @@ impl Agent {
                     redaction: redaction_rx,
                     commands: commands.clone(),
                     taps: status_rx.clone(),
+                    shedding: shedding_pods,
                     reports: reports_tx,
                 };
                 let cgroups =
@@ -232,6 +260,8 @@ impl Agent {
             configured: config.targets.len(),
             pods,
             folding: task::spawn(fold(Arc::clone(&ledger))),
+            monitor: task::spawn(monitor.run()),
+            usage,
             uplinks,
             drain_timeout: config.drain_timeout,
             ledger,
@@ -268,6 +298,11 @@ impl Agent {
         Arc::clone(&self.ledger)
     }
 
+    /// What this run uses of its budgets, as of the last look.
+    pub fn usage(&self) -> Usage {
+        *self.usage.borrow()
+    }
+
     /// Tells how many exchanges are not acknowledged yet, also while the agent drains.
     pub fn unsent(&self) -> impl Fn() -> u64 + use<> {
         let spools = self.uplinks.spools();
@@ -282,6 +317,7 @@ impl Agent {
             let _ = task::spawn_blocking(|| drop(cgroups)).await;
         }
         self.folding.abort();
+        self.monitor.abort();
         if let Some(TapsThread { commands, thread }) = self.taps.take() {
             let _ = task::spawn_blocking(move || commands.send(Command::Stop)).await;
             join(thread).await;

@@ -94,6 +94,11 @@ impl OpenBatch {
         Some(SealedBatch { encoded: encoded.into(), amounts: std::mem::take(&mut self.amounts) })
     }
 
+    /// Memory that it holds, in bytes.
+    pub fn memory(&self) -> usize {
+        self.encoded.capacity()
+    }
+
     /// What it holds, by target.
     pub fn amounts(&self) -> &[(TargetKey, Amount)] {
         &self.amounts

@@ -87,6 +87,12 @@ pub struct Options {
     /// Bytes of exchanges kept until the collector has stored them. Default: 64MiB.
     #[arg(long, value_name = "BYTES")]
     pub spool_bytes: Option<String>,
+    /// Memory that the agent may use; near it, connections are left out. Default: the limit of its cgroup.
+    #[arg(long, value_name = "BYTES")]
+    pub budget_memory: Option<String>,
+    /// Cores that the agent may use; near it, connections are left out. Default: no bound.
+    #[arg(long, value_name = "CORES")]
+    pub budget_cpu: Option<f64>,
     /// File with the key of redaction's tokens. Default: a random key for each run.
     #[arg(long, value_name = "FILE", env = "PODTAP_REDACTION_KEY_FILE")]
     pub redaction_key_file: Option<PathBuf>,
@@ -115,6 +121,8 @@ impl Options {
             ring_count,
             body_bytes,
             spool_bytes,
+            budget_memory,
+            budget_cpu,
             redaction_key_file,
             drain_timeout,
             log,
@@ -130,6 +138,8 @@ impl Options {
         put(&mut settings.rings.count, ring_count);
         put(&mut settings.limits.body_bytes, body_bytes.map(quantity));
         put(&mut settings.spool.bytes, spool_bytes.map(quantity));
+        put(&mut settings.budget.memory, budget_memory.map(quantity));
+        put(&mut settings.budget.cpu, budget_cpu);
         put(&mut settings.redaction.key_file, redaction_key_file);
         put(&mut settings.drain_timeout, drain_timeout);
         put(&mut settings.log.filter, log);

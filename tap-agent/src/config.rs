@@ -1,5 +1,6 @@
 //! The agent's configuration: raw settings checked once into one struct, all errors together.
 
+mod budget;
 mod kubernetes;
 mod raw;
 mod redaction;
@@ -11,13 +12,14 @@ use tap_flow::Limits;
 use tap_policy::Replayed;
 use tonic::transport::Endpoint;
 
+use crate::budget::Budget;
 use crate::capture::{MAX_PORTS, MAX_RING_BYTES, MAX_RINGS, MAX_SEGMENT_CAP, MIN_RING_BYTES};
 use crate::reload::Source;
 
 pub use kubernetes::{Kubernetes, MAX_COLLECTORS};
 pub use raw::{
-    AdminSettings, KubernetesSettings, LimitSettings, LogSettings, Quantity, RedactionSettings, RingSettings,
-    Settings, SpoolSettings, TargetSettings,
+    AdminSettings, BudgetSettings, KubernetesSettings, LimitSettings, LogSettings, Quantity,
+    RedactionSettings, RingSettings, Settings, SpoolSettings, TargetSettings,
 };
 pub use redaction::{Redaction, announce_keeps};
 
@@ -55,6 +57,7 @@ pub struct Config {
     pub replayed: Replayed,
     pub rings: RingConfig,
     pub limits: Limits,
+    pub budget: Budget,
     pub redaction: Redaction,
     /// Where it comes from, to be followed.
     pub redaction_source: Source,
@@ -128,6 +131,7 @@ impl Config {
             replayed,
             rings,
             limits,
+            budget,
             redaction,
             spool,
             admin,
@@ -150,6 +154,7 @@ impl Config {
         let targets = target_configs(targets, &mut errors);
         let rings = ring_config(&rings, &mut errors);
         let limits = limits_of(&limits, rings.count, &mut errors);
+        let budget = budget::check(&budget, &rings, &mut errors);
         let redaction = errors.redaction(Redaction::new(redaction, None));
         let spool_bytes = errors.bytes("spool.bytes", spool.bytes.as_ref(), DEFAULT_SPOOL_BYTES, MIB, GIB);
         let admin = admin_address(admin.listen.as_deref().unwrap_or(DEFAULT_ADMIN));
@@ -165,6 +170,7 @@ impl Config {
                 replayed,
                 rings,
                 limits,
+                budget,
                 redaction,
                 redaction_source: Source::default(),
                 spool_bytes: spool_bytes as usize,
@@ -175,6 +181,13 @@ impl Config {
             }),
             _ => Err(ConfigErrors(errors.0)),
         }
+    }
+}
+
+impl RingConfig {
+    /// Of all rings together.
+    pub fn total_bytes(&self) -> u64 {
+        self.count as u64 * self.bytes as u64
     }
 }
 
@@ -403,6 +416,7 @@ targets:
 rings: {count: 4, bytes: 1MiB, segment_bytes: 4096}
 limits: {body_bytes: 1KiB, head_bytes: 2KiB, total_bytes: 8MiB, flows: 9, idle: 5s}
 redaction: {headers: [x-secret], query: [q], fields: [f]}
+budget: {memory: 100MiB, cpu: 0.5}
 spool: {bytes: 2MiB}
 admin: {listen: off}
 log: {filter: debug, format: json}
@@ -415,6 +429,7 @@ drain_timeout: 250ms
         assert_eq!((config.limits.body_bytes, config.limits.flows), (1024, 9));
         assert_eq!(config.limits.idle_ns, 5_000_000_000);
         assert_eq!(config.spool_bytes, 2 << 20);
+        assert_eq!(config.budget, Budget { memory: Some(100 << 20), cpu: Some(0.5) });
         assert_eq!(config.admin, None);
         assert_eq!(config.drain_timeout, Duration::from_millis(250));
     }
@@ -430,6 +445,7 @@ targets:
 rings: {count: 3, bytes: 1000000}
 limits: {body_bytes: 1GiB, idle: soon}
 redaction: {key_file: /no/such/key, headers: [':']}
+budget: {memory: 1MiB, cpu: 0}
 spool: {bytes: lots}
 admin: {listen: here}
 log: {format: xml}
@@ -451,6 +467,8 @@ drain_timeout: '1'
             "limits.idle:",
             "redaction.key_file:",
             "redaction.headers[0]:",
+            "budget.memory:",
+            "budget.cpu:",
             "spool.bytes:",
             "admin.listen:",
             "log.format:",
@@ -462,7 +480,7 @@ drain_timeout: '1'
                 "{setting} in {errors:#?}"
             );
         }
-        assert_eq!(errors.len(), 16, "{errors:#?}");
+        assert_eq!(errors.len(), 18, "{errors:#?}");
     }
 
     #[test]

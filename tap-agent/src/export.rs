@@ -230,7 +230,6 @@ fn lossy(bytes: &[u8]) -> String {
 mod tests {
     use std::net::IpAddr;
 
-    use bytes::Bytes;
     use tap_flow::{Cause, CgroupId, FlowKey, Span, TapId, Version};
     use tap_redact::{Key, Redactor, Settings};
 

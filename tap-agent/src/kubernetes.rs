@@ -38,6 +38,7 @@ use self::{
     watch::Change,
 };
 use crate::{
+    budget::SheddingPods,
     config::Redaction,
     taps::{Command, TapStatus},
 };
@@ -64,6 +65,7 @@ pub struct Kubernetes {
     pub redaction: state::Receiver<Redaction>,
     pub commands: mpsc::SyncSender<Command>,
     pub taps: state::Receiver<Vec<TapStatus>>,
+    pub shedding: state::Receiver<SheddingPods>,
     pub reports: state::Sender<Vec<v1::PolicyReport>>,
 }
 
@@ -117,7 +119,7 @@ impl Kubernetes {
 
     /// Turns news into commands and reports.
     async fn select(self, mut news_rx: async_mpsc::Receiver<News>, mut pending: Option<Pending>) {
-        let Self { node, routes, redactors, mut redaction, commands, mut taps, reports } = self;
+        let Self { node, routes, redactors, mut redaction, commands, mut taps, mut shedding, reports } = self;
         let mut selection = Selection::new(routes, redactors);
         let mut act_at: Option<Instant> = None;
         let mut report_at: Option<Instant> = None;
@@ -151,9 +153,13 @@ impl Kubernetes {
                     taps.mark_unchanged();
                     report_at.get_or_insert_with(|| Instant::now() + REPORT_DELAY);
                 }
+                Ok(()) = shedding.changed() => {
+                    shedding.mark_unchanged();
+                    report_at.get_or_insert_with(|| Instant::now() + REPORT_DELAY);
+                }
                 () = until(report_at) => {
                     report_at = None;
-                    let report = selection.report(&taps.borrow());
+                    let report = selection.report(&taps.borrow(), &shedding.borrow());
                     reports.send_if_modified(|shown| {
                         let changed = *shown != report;
                         *shown = report;

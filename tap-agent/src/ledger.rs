@@ -14,7 +14,7 @@ use std::{
     time::SystemTime,
 };
 
-use tap_flow::{FlowStats, TapId};
+use tap_flow::{FlowStats, Reason as Discarded, TapId};
 use tap_proto::v1;
 use tokio::sync::watch;
 
@@ -33,6 +33,7 @@ use self::ended::Ended;
 pub enum Stage {
     Kernel,
     Ring,
+    Budget,
     Assembly,
     Policy,
     Redaction,
@@ -94,6 +95,8 @@ pub struct RingState {
     pub forgotten: HashMap<TargetKey, TapProgress>,
     /// In the batches that are still open.
     pub batched: Vec<(TargetKey, Amount)>,
+    /// Held for connections and by open batches, in bytes.
+    pub memory: usize,
 }
 
 /// All counters of one run of the agent.
@@ -128,6 +131,8 @@ pub struct Account {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FlowCounts {
     pub all: u64,
+    /// Left out, from their beginning or from some moment on, to keep to a budget.
+    pub shed: u64,
     pub tls: u64,
     pub http2: u64,
     pub other: u64,
@@ -165,6 +170,7 @@ impl Stage {
         match self {
             Self::Kernel => "kernel",
             Self::Ring => "ring",
+            Self::Budget => "budget",
             Self::Assembly => "assembly",
             Self::Policy => "policy",
             Self::Redaction => "redaction",
@@ -289,9 +295,14 @@ impl Account {
             Amount::of_bytes(flow.bytes_duplicate),
         );
         for (reason, bytes) in flow.discarded() {
-            self.lose(Reason { stage: Stage::Assembly, word: reason.as_str() }, Amount::of_bytes(bytes));
+            let stage = match reason {
+                Discarded::ShedForMemory | Discarded::ShedForCpu => Stage::Budget,
+                _ => Stage::Assembly,
+            };
+            self.lose(Reason { stage, word: reason.as_str() }, Amount::of_bytes(bytes));
         }
         self.flows.all += flow.flows;
+        self.flows.shed += flow.flows_shed;
         self.flows.tls += flow.flows_tls;
         self.flows.http2 += flow.flows_http2;
         self.flows.other += flow.flows_other;

@@ -8,8 +8,8 @@
 //!   taps                tap_redact)            to the wire)                  not acknowledged)
 //! ```
 //!
-//! [`kubernetes`] tells which pods are wanted, [`taps`] finds targets ([`cgroup`]) and attaches the programs; [`ledger`] accounts for every byte of the path. Each
-//! ring is read by a thread of its own; everything else is a few tasks. Only `capture` may use `unsafe`.
+//! [`kubernetes`] tells which pods are wanted, [`taps`] finds targets ([`cgroup`]) and attaches the programs; [`ledger`] accounts for every byte of
+//! the path, and [`budget`] bounds what the path may take. Each ring is read by a thread of its own; everything else is a few tasks. Only `capture` may use `unsafe`.
 
 #![deny(unsafe_code)]
 
@@ -17,6 +17,7 @@ pub mod agent;
 pub mod amount;
 pub mod app;
 pub mod batch;
+pub mod budget;
 pub mod capture;
 pub mod cgroup;
 mod cli;

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 
 use crate::{
     amount::Amount,
+    budget::{Budget, Cause, Memory, Usage},
     capture::ProgramStats,
     ledger::{Account, Ledger, Reason},
     spool::Spool,
@@ -34,6 +35,7 @@ pub struct AgentMetrics {
     pub taps: watch::Receiver<Vec<TapStatus>>,
     /// What was looked for at the start, and the word for what was found.
     pub self_test: Vec<(&'static str, &'static str)>,
+    pub usage: watch::Receiver<Usage>,
 }
 
 impl AgentMetrics {
@@ -50,6 +52,7 @@ impl Collector for AgentMetrics {
         families.taps(&self.taps.borrow())?;
         families.self_test(&self.self_test)?;
         families.programs(&self.ledger.programs())?;
+        families.budget(*self.usage.borrow())?;
         families.gauge(
             "podtap_agent_spool_bytes",
             "Encoded exchanges that are not acknowledged.",
@@ -93,7 +96,7 @@ type Value<'a> = (&'a str, Vec<(&'static str, &'static str)>, u64);
 impl Families<'_> {
     fn ledger(&mut self, accounts: &[Account]) -> fmt::Result {
         type Read = fn(&Account) -> u64;
-        let counters: [(&str, &str, Read); 9] = [
+        let counters: [(&str, &str, Read); 10] = [
             ("podtap_agent_seen_bytes", "TCP payload at the kernel hooks.", |account| account.seen.bytes),
             ("podtap_agent_seen_segments", "TCP segments at the kernel hooks.", |account| {
                 account.seen.segments
@@ -112,6 +115,9 @@ impl Families<'_> {
             }),
             ("podtap_agent_flows", "Connections that were seen to begin or were joined.", |account| {
                 account.flows.all
+            }),
+            ("podtap_agent_shed_flows", "Connections that were left out to keep to a budget.", |account| {
+                account.flows.shed
             }),
             ("podtap_agent_gaps", "Holes in the byte streams that were given up.", |account| {
                 account.flows.gaps
@@ -225,6 +231,51 @@ impl Families<'_> {
         let mut encoder = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
         for (path, result) in results {
             gauge(1).encode(encoder.encode_family(&[("path", *path), ("result", *result)])?)?;
+        }
+        Ok(())
+    }
+
+    fn budget(&mut self, usage: Usage) -> fmt::Result {
+        let Usage { budget, memory, cpu, shedding } = usage;
+        let causes = [Cause::Memory, Cause::Cpu].map(|cause| {
+            let share = shedding.filter(|(_, of)| *of == cause).map_or(0.0, |(share, _)| share);
+            ([("budget", cause.as_str())], share)
+        });
+        self.floats(
+            "podtap_agent_shedding_ratio",
+            "Share of connections that are left out to keep to a budget.",
+            causes,
+        )?;
+        let Memory { process, rings, flows, spools } = memory;
+        let parts = [("process", process), ("rings", rings), ("flows", flows), ("spools", spools)];
+        self.floats(
+            "podtap_agent_memory_bytes",
+            "Memory as the budget counts it.",
+            parts.map(|(part, bytes)| ([("part", part)], bytes as f64)),
+        )?;
+        self.float("podtap_agent_cpu_cores", "Cores in use, of all threads.", Some(cpu))?;
+        let Budget { memory, cpu } = budget;
+        let memory = memory.map(|bytes| bytes as f64);
+        self.float("podtap_agent_memory_budget_bytes", "Memory that the agent may use.", memory)?;
+        self.float("podtap_agent_cpu_budget_cores", "Cores that the agent may use.", cpu)
+    }
+
+    /// A gauge that is there where it has a value.
+    fn float(&mut self, name: &str, help: &str, value: Option<f64>) -> fmt::Result {
+        let Some(value) = value else { return Ok(()) };
+        ConstGauge::new(value).encode(self.0.encode_descriptor(name, help, None, MetricType::Gauge)?)
+    }
+
+    /// A gauge with one label.
+    fn floats(
+        &mut self,
+        name: &str,
+        help: &str,
+        values: impl IntoIterator<Item = ([(&'static str, &'static str); 1], f64)>,
+    ) -> fmt::Result {
+        let mut encoder = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (labels, value) in values {
+            ConstGauge::new(value).encode(encoder.encode_family(&labels)?)?;
         }
         Ok(())
     }

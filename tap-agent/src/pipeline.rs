@@ -14,7 +14,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use tap_flow::{Assembler, Exchange, Limits, Segment, TapId, Unneeded};
+use tap_flow::{Assembler, Exchange, FlowKey, Limits, Segment, TapId, Unneeded};
 use tap_policy::{Replayed, Unkept, is_replayed};
 use tap_redact::{Redactor, Subject};
 use tokio::sync::watch;
@@ -24,6 +24,7 @@ use tracing::warn;
 use crate::{
     amount::Amount,
     batch::OpenBatch,
+    budget::{Shed, Shedding},
     clock::{WallClock, boottime},
     config::Redaction,
     export::{Attribution, Exporter},
@@ -74,6 +75,8 @@ pub struct PipelineContext {
     pub redaction: watch::Receiver<Redaction>,
     /// One for each route.
     pub spools: Vec<Arc<Spool>>,
+    /// Tells when more is to be left out.
+    pub shedding: Arc<Shedding>,
 }
 
 /// The running threads.
@@ -135,6 +138,9 @@ struct Ring<S> {
     assembler: Assembler,
     outlet: Outlet,
     progress: Arc<RingProgress>,
+    shedding: Arc<Shedding>,
+    /// What of it was heeded.
+    shed: u64,
 }
 
 /// Where exchanges go.
@@ -171,7 +177,8 @@ struct TapRecord {
 
 impl<S: SegmentSource> Ring<S> {
     fn new(number: usize, source: S, context: &PipelineContext, progress: Arc<RingProgress>) -> Self {
-        let PipelineContext { agent, epoch, limits, registry, replayed, redaction, spools } = context;
+        let PipelineContext { agent, epoch, limits, registry, replayed, redaction, spools, shedding } =
+            context;
         let route = |spool| Route { batch: OpenBatch::default(), spool: Arc::clone(spool) };
         let outlet = Outlet {
             registry: Arc::clone(registry),
@@ -186,7 +193,8 @@ impl<S: SegmentSource> Ring<S> {
             routes: spools.iter().map(route).collect(),
             taps: HashMap::new(),
         };
-        Self { number, source, assembler: Assembler::new(limits.clone()), outlet, progress }
+        let (assembler, shedding) = (Assembler::new(limits.clone()), Arc::clone(shedding));
+        Self { number, source, assembler, outlet, progress, shed: shedding.raised(), shedding }
     }
 
     fn run(mut self, stop: &CancellationToken) {
@@ -232,22 +240,34 @@ impl<S: SegmentSource> Ring<S> {
 
     /// Reads some records; returns how many.
     fn turn(&mut self) -> usize {
+        self.heed_budget();
         let Self { source, assembler, outlet, .. } = self;
         outlet.now = boottime();
         outlet.follow_redaction();
         let records = source.drain(RECORDS_PER_TURN, &mut |segment| {
             // A tap is registered before it is attached, so what has no target was never asked for.
-            if !outlet.knows(segment.key.tap) {
-                return Unneeded::Nothing;
-            }
+            let Some(shed) = outlet.shed_of(segment.key.tap) else { return Unneeded::Nothing };
             outlet.segment_time = segment.time;
-            assembler.push(segment, &mut |exchange| outlet.take(exchange))
+            assembler.push_admitted(segment, |key| shed.admit(key), &mut |exchange| outlet.take(exchange))
         });
         let due = outlet.flush_due();
         if due || records > 0 {
             self.publish();
         }
         records
+    }
+
+    /// Lets go of the connections that are to be left out since the last turn.
+    fn heed_budget(&mut self) {
+        let raised = self.shedding.raised();
+        if self.shed == raised {
+            return;
+        }
+        self.shed = raised;
+        let shed: HashMap<TapId, Shed> =
+            self.outlet.taps.iter().map(|(tap, record)| (*tap, record.target.shed())).collect();
+        let reason_of = |key: &FlowKey| shed.get(&key.tap).and_then(|shed| shed.reason(key));
+        self.assembler.shed(reason_of, &mut |exchange| self.outlet.take(exchange));
     }
 
     /// Closes the account of taps from which nothing comes any more: they are detached, and the ring is empty.
@@ -274,6 +294,7 @@ impl<S: SegmentSource> Ring<S> {
             shown.losses.clone_from(&record.losses);
         }
         self.outlet.batched(&mut state.batched);
+        state.memory = self.assembler.memory() + self.outlet.memory();
     }
 }
 
@@ -286,15 +307,16 @@ impl Outlet {
         }
     }
 
-    fn knows(&mut self, tap: TapId) -> bool {
-        if self.taps.contains_key(&tap) {
-            return true;
+    /// What is left out of a tap; `None` for one that serves no target.
+    fn shed_of(&mut self, tap: TapId) -> Option<Shed> {
+        if let Some(record) = self.taps.get(&tap) {
+            return Some(record.target.shed());
         }
-        let Some(target) = self.registry.owner(tap) else { return false };
-        let version = target.version();
+        let target = self.registry.owner(tap)?;
+        let (shed, version) = (target.shed(), target.version());
         let record = TapRecord { details: target.details(), target, version, losses: Losses::new() };
         self.taps.insert(tap, record);
-        true
+        Some(shed)
     }
 
     /// The gate: what is not redacted can't be exported, and what is not exported can't be spooled.
@@ -350,7 +372,7 @@ impl Outlet {
             }
         }
         let Some(Route { batch, spool }) = self.routes.get_mut(record.target.route.0) else {
-            return lose(&mut record.losses, Stage::Spool, "oversized", wire_bytes);
+            return lose(&mut record.losses, Stage::Spool, "no_route", wire_bytes);
         };
         match batch.push(record.target.key, message, self.now) {
             Ok(None) => {}
@@ -379,6 +401,11 @@ impl Outlet {
                 spool.push(batch);
             }
         }
+    }
+
+    /// Memory of the open batches, in bytes.
+    fn memory(&self) -> usize {
+        self.routes.iter().map(|route| route.batch.memory()).sum()
     }
 
     /// What the open batches hold.

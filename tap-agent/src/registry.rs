@@ -19,7 +19,7 @@ use tap_flow::TapId;
 use tap_policy::Plan;
 use tap_redact::Redactor;
 
-use crate::clock::boottime;
+use crate::{budget::Shed, clock::boottime};
 
 pub use containers::{Container, Containers, UnknownCgroup};
 
@@ -47,6 +47,8 @@ pub struct Target {
     retired: AtomicU64,
     /// Once retired, it is wanted out of the way.
     hurried: AtomicBool,
+    /// The connections that are left out to keep to a budget.
+    shed: AtomicU64,
 }
 
 /// What goes with each exchange of a target, and what is kept of them.
@@ -135,6 +137,16 @@ impl Target {
         self.hurried.load(Ordering::Acquire)
     }
 
+    /// Which of its connections are left out to keep to a budget.
+    pub fn shed(&self) -> Shed {
+        Shed::from_bits(self.shed.load(Ordering::Relaxed))
+    }
+
+    /// Holds for connections that begin from now on.
+    pub fn set_shed(&self, shed: Shed) {
+        self.shed.store(shed.to_bits(), Ordering::Relaxed);
+    }
+
     /// When it was retired, in nanoseconds on the boot-time clock.
     pub fn retired_since(&self) -> Option<u64> {
         Some(self.retired.load(Ordering::Acquire)).filter(|since| *since != 0)
@@ -155,6 +167,7 @@ impl Registry {
             unknown_cgroup: AtomicBool::new(false),
             retired: AtomicU64::new(0),
             hurried: AtomicBool::new(false),
+            shed: AtomicU64::new(Shed::default().to_bits()),
         });
         entries.targets.insert(key, Entry { target: Arc::clone(&target), taps: Vec::new() });
         target

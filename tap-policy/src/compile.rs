@@ -170,6 +170,11 @@ impl Policy {
         format!("{}/{}", self.namespace, self.name)
     }
 
+    /// The older first.
+    pub fn cmp_age(&self, other: &Self) -> std::cmp::Ordering {
+        self.age().cmp(&other.age())
+    }
+
     /// Of several policies the oldest counts first: one that was made later changes no one else's capture.
     pub(crate) fn age(&self) -> (bool, Option<&Time>, &str) {
         (self.created.is_none(), self.created.as_ref(), &self.name)

@@ -1,6 +1,7 @@
 //! The agent from segments to a collector, without a kernel: scenarios of loss, and the ledger after each.
 
 mod collector;
+mod overload;
 mod pods;
 mod traffic;
 
@@ -91,7 +92,7 @@ async fn start_agent(config: &Config, host: &Host, kernel: &FakeKernel, source: 
         kernel,
         vec![source],
         PodSource::Commands,
-        Vec::new(),
+        Found::default(),
     )
     .await
     .unwrap()

@@ -28,6 +28,8 @@ pub struct Settings {
     #[serde(default)]
     pub redaction: RedactionSettings,
     #[serde(default)]
+    pub budget: BudgetSettings,
+    #[serde(default)]
     pub spool: SpoolSettings,
     #[serde(default)]
     pub admin: AdminSettings,
@@ -90,6 +92,16 @@ pub struct LimitSettings {
     pub flows: Option<usize>,
     /// Silence after which a connection is given up, e.g. `2m`.
     pub idle: Option<String>,
+}
+
+/// What the agent may use of its node. Near it, connections are left out, and counted.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BudgetSettings {
+    /// Rings, connections and spools together. Default: the limit of the agent's cgroup.
+    pub memory: Option<Quantity>,
+    /// A number of cores, e.g. `0.5`. Default: none.
+    pub cpu: Option<f64>,
 }
 
 /// How to redact: the key, and [`tap_redact::Settings`] field by field, as serde can't refuse unknown fields of a

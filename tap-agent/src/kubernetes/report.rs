@@ -5,7 +5,10 @@ use std::{collections::HashMap, sync::Arc};
 use tap_proto::v1;
 
 use super::selection::{PolicyEntry, Selection};
-use crate::taps::{TapState, TapStatus, TargetId};
+use crate::{
+    budget::{Cause, SheddingPods},
+    taps::{TapState, TapStatus, TargetId},
+};
 
 /// Problems of one policy that are reported; of more it is said how many.
 const MAX_PROBLEMS: usize = 16;
@@ -15,7 +18,7 @@ const MAX_MESSAGE: usize = 512;
 
 impl Selection {
     /// One report for each policy that selects a pod of this node or that this agent can't use, in order of their names.
-    pub(super) fn report(&self, taps: &[TapStatus]) -> Vec<v1::PolicyReport> {
+    pub(super) fn report(&self, taps: &[TapStatus], shedding: &SheddingPods) -> Vec<v1::PolicyReport> {
         let states: HashMap<_, _> = taps
             .iter()
             .filter_map(|status| match &status.id {
@@ -23,7 +26,8 @@ impl Selection {
                 TargetId::Configured(_) => None,
             })
             .collect();
-        let mut reports: Vec<_> = self.entries().filter_map(|entry| self.report_of(entry, &states)).collect();
+        let mut reports: Vec<_> =
+            self.entries().filter_map(|entry| self.report_of(entry, &states, shedding)).collect();
         reports.sort_by(|a, b| (&a.namespace, &a.name, &a.uid).cmp(&(&b.namespace, &b.name, &b.uid)));
         reports
     }
@@ -32,6 +36,7 @@ impl Selection {
         &self,
         entry: &PolicyEntry,
         states: &HashMap<Arc<str>, &TapState>,
+        shedding: &SheddingPods,
     ) -> Option<v1::PolicyReport> {
         let PolicyEntry { namespace, name, uid, generation, policy } = entry;
         let mut report = v1::PolicyReport {
@@ -59,6 +64,7 @@ impl Selection {
                 pods.sort_by(|a, b| a.name.cmp(&b.name));
                 for pod in pods {
                     report.matched_pods += 1;
+                    problems.extend(shedding.get(&*pod.uid).map(|cause| shed(*cause, &pod.name)));
                     match states.get(&pod.uid) {
                         Some(TapState::Attached) => report.active_taps += 1,
                         Some(TapState::Awaited { reason, overdue: true }) => {
@@ -93,6 +99,14 @@ impl Selection {
             format!("exchanges go to {goes} and not to {wanted}: {name} is older and selects the pod too");
         Some(problem("CollectorOverruled", message, &pod))
     }
+}
+
+fn shed(cause: Cause, pod: &str) -> v1::PolicyProblem {
+    let budget = cause.as_str();
+    let message = format!(
+        "the node's agent is near its budget.{budget} and leaves out connections of the pod: see the ledger, stage budget"
+    );
+    problem("Shedding", message, pod)
 }
 
 fn problem(reason: &str, mut message: String, pod: &str) -> v1::PolicyProblem {

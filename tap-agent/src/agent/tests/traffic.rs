@@ -21,7 +21,7 @@ use crate::{
     cgroup::{Cgroup, Hierarchy},
     clock::boottime,
     config::PortFilter,
-    ledger::{KernelAmounts, KernelLedger},
+    ledger::{KernelAmounts, KernelLedger, Losses, Reason, Stage},
     pipeline::SegmentSource,
     taps::Hooks,
 };
@@ -71,6 +71,7 @@ struct Copied {
     direction: Direction,
     time: u64,
     sequence: u32,
+    flags: TcpFlags,
     payload: Vec<u8>,
 }
 
@@ -79,6 +80,10 @@ struct Copied {
 pub(super) struct FakeKernel {
     ring: Arc<Mutex<VecDeque<Copied>>>,
     counters: Arc<Mutex<HashMap<TapId, Amount>>>,
+    /// Of these the ring had no place.
+    lost: Arc<Mutex<HashMap<TapId, Amount>>>,
+    /// While the reader is held up, the ring has place for so many segments.
+    held_up: Arc<Mutex<Option<usize>>>,
     attached: Arc<Mutex<HashSet<TapId>>>,
     /// How often something was attached.
     attachments: Arc<AtomicUsize>,
@@ -104,8 +109,18 @@ impl FakeKernel {
         self.attachments.load(Ordering::Relaxed)
     }
 
+    /// Holds the reader up, with place for so many segments; or lets it go on.
+    pub(super) fn hold_up(&self, place: Option<usize>) {
+        *self.held_up.lock().unwrap() = place;
+    }
+
     fn copy(&self, copied: Copied) {
         let amount = Amount { exchanges: 0, bytes: copied.payload.len() as u64, segments: 1 };
+        let place = *self.held_up.lock().unwrap();
+        if place.is_some_and(|place| self.ring.lock().unwrap().len() >= place) {
+            *self.lost.lock().unwrap().entry(copied.key.tap).or_default() += amount;
+            return;
+        }
         *self.counters.lock().unwrap().entry(copied.key.tap).or_default() += amount;
         self.ring.lock().unwrap().push_back(copied);
     }
@@ -135,13 +150,19 @@ impl Drop for FakeAttachment {
 impl KernelLedger for FakeKernel {
     fn amounts(&self, tap: TapId) -> Option<KernelAmounts> {
         let counted = *self.counters.lock().unwrap().get(&tap)?;
-        Some(KernelAmounts { seen: counted, copied: counted, ..KernelAmounts::default() })
+        Some(amounts(counted, self.lost.lock().unwrap().get(&tap).copied()))
     }
 
     fn take(&self, tap: TapId) -> Option<KernelAmounts> {
         let counted = self.counters.lock().unwrap().remove(&tap)?;
-        Some(KernelAmounts { seen: counted, copied: counted, ..KernelAmounts::default() })
+        Some(amounts(counted, self.lost.lock().unwrap().remove(&tap)))
     }
+}
+
+fn amounts(copied: Amount, lost: Option<Amount>) -> KernelAmounts {
+    let full = Reason { stage: Stage::Ring, word: "full" };
+    let losses: Losses = lost.map(|lost| (full, lost)).into_iter().collect();
+    KernelAmounts { seen: copied + lost.unwrap_or_default(), copied, losses, ..KernelAmounts::default() }
 }
 
 impl SegmentSource for FakeRing {
@@ -151,16 +172,19 @@ impl SegmentSource for FakeRing {
     }
 
     fn drain(&mut self, max: usize, each: &mut dyn FnMut(Segment<'_>) -> Unneeded) -> usize {
+        if self.0.held_up.lock().unwrap().is_some() {
+            return 0;
+        }
         for records in 0..max {
             let Some(copied) = self.0.ring.lock().unwrap().pop_front() else { return records };
-            let Copied { key, direction, time, sequence, payload } = &copied;
+            let Copied { key, direction, time, sequence, flags, payload } = &copied;
             each(Segment {
                 key: *key,
                 cgroup: CgroupId(key.tap.0),
                 direction: *direction,
                 time: *time,
                 sequence: *sequence,
-                flags: TcpFlags::ACK,
+                flags: *flags,
                 payload,
                 cut: 0,
             });
@@ -203,7 +227,20 @@ impl Connection {
     /// What was sent last, once more.
     pub(super) fn retransmit(&self, kernel: &FakeKernel) {
         let (direction, sequence, payload) = self.last.clone();
-        kernel.copy(Copied { key: self.key, direction, time: boottime(), sequence, payload });
+        let flags = TcpFlags::ACK;
+        kernel.copy(Copied { key: self.key, direction, time: boottime(), sequence, flags, payload });
+    }
+
+    /// Ends the connection, wherever it is.
+    pub(super) fn reset(&self, kernel: &FakeKernel) {
+        kernel.copy(Copied {
+            key: self.key,
+            direction: Direction::Ingress,
+            time: boottime(),
+            sequence: 0,
+            flags: TcpFlags::RST,
+            payload: Vec::new(),
+        });
     }
 
     pub(super) fn last_length(&self) -> u64 {

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::*;
 use crate::{
+    budget::{Cause, SheddingPods},
     config::{Config, Settings},
     kubernetes::pod::PodObject,
     taps::{TapState, TapStatus},
@@ -125,7 +126,7 @@ fn a_policy_that_is_not_valid_taps_nothing_and_the_others_go_on() {
     policy(&mut selection, "odd", 1, json!({"selector": [1]}));
     policy(&mut selection, "away", 1, json!({"selector": {}, "collector": "http://evil:1"}));
     assert_eq!(commands(&mut selection), ["+shop/cart-1"]);
-    let reports = selection.report(&[]);
+    let reports = selection.report(&[], &SheddingPods::new());
     let reasons: Vec<_> = reports
         .iter()
         .map(|report| (report.name.as_str(), report.problems.first().map_or("", |problem| &problem.reason)))
@@ -192,18 +193,36 @@ fn a_report_counts_pods_and_taps_and_says_what_is_wrong() {
         name: format!("shop/{name}"),
         state,
     };
-    let reports = selection.report(&[
-        status("cart-1", TapState::Attached),
-        status("cart-2", TapState::Awaited { reason: "no cgroup".to_owned(), overdue: true }),
-        status("cart-3", TapState::Failed { reason: "cap".to_owned() }),
-        status("cart-4", TapState::Awaited { reason: "soon".to_owned(), overdue: false }),
-    ]);
+    let reports = selection.report(
+        &[
+            status("cart-1", TapState::Attached),
+            status("cart-2", TapState::Awaited { reason: "no cgroup".to_owned(), overdue: true }),
+            status("cart-3", TapState::Failed { reason: "cap".to_owned() }),
+            status("cart-4", TapState::Awaited { reason: "soon".to_owned(), overdue: false }),
+        ],
+        &SheddingPods::new(),
+    );
     assert_eq!(reports.len(), 1, "a policy without pods here is not reported");
     let report = &reports[0];
     assert_eq!((report.matched_pods, report.active_taps, report.observed_generation), (4, 1, 5));
     let problems: Vec<_> =
         report.problems.iter().map(|problem| (problem.reason.as_str(), problem.pod.as_str())).collect();
     assert_eq!(problems, [("CgroupNotFound", "cart-2"), ("TapFailed", "cart-3")]);
+}
+
+#[test]
+fn pods_that_lose_connections_to_a_budget_are_named() {
+    let mut selection = selection();
+    for name in ["cart-1", "cart-2"] {
+        pod(&mut selection, "shop", name, json!({"app": "cart"}), "Running");
+    }
+    policy(&mut selection, "cart", 1, cart());
+    commands(&mut selection);
+    let shedding = SheddingPods::from([("uid-cart-2".to_owned(), Cause::Memory)]);
+    let reports = selection.report(&[], &shedding);
+    let [problem] = &reports[0].problems[..] else { panic!("{reports:?}") };
+    assert_eq!((problem.reason.as_str(), problem.pod.as_str()), ("Shedding", "cart-2"));
+    assert!(problem.message.contains("budget.memory"), "{}", problem.message);
 }
 
 #[test]
@@ -214,7 +233,7 @@ fn a_collector_that_does_not_count_is_said() {
     policy(&mut selection, "b", 1, json!({"selector": {}, "collector": "http://other:7070"}));
     let wanted = put(&mut selection);
     assert_eq!(wanted.route, RouteId(0));
-    let reports = selection.report(&[]);
+    let reports = selection.report(&[], &SheddingPods::new());
     assert_eq!(reports[1].problems[0].reason, "CollectorOverruled");
     assert!(reports[0].problems.is_empty());
 }
