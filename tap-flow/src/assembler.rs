@@ -12,6 +12,7 @@ use crate::{
     flow::{Context, Flow},
     limits::Limits,
     lru::Lru,
+    pairing::PairPool,
     segment::{Direction, FlowKey, Segment, TapId, TcpFlags},
     stats::{FlowStats, Protocol, Reason},
 };
@@ -49,6 +50,7 @@ pub struct Assembler {
     held_bytes: usize,
     /// Flows that are parsed.
     parsing: usize,
+    pairs: PairPool,
     /// Learnt from the traffic: whether a missing SYN of a tapped server means loss.
     sees_server_syn: bool,
     taps: HashMap<TapId, u32>,
@@ -105,6 +107,7 @@ impl Assembler {
             holes: VecDeque::new(),
             held_bytes: 0,
             parsing: 0,
+            pairs: PairPool::default(),
             sees_server_syn: false,
             taps: HashMap::new(),
             stats: Vec::new(),
@@ -304,7 +307,8 @@ impl Assembler {
         let Some(slot) = self.slots[at as usize].as_mut() else { return };
         let stats = &mut self.stats[slot.tap as usize];
         let was_parsing = slot.is_parsing();
-        step(slot, &mut Context { sees_server_syn: self.sees_server_syn, limits: &self.limits, stats, emit });
+        let (sees_server_syn, limits, pairs) = (self.sees_server_syn, &self.limits, &mut self.pairs);
+        step(slot, &mut Context { sees_server_syn, limits, pairs, stats, emit });
         let (buffered_bytes, held_bytes, hole_since) = slot.settle();
         self.parsing -= usize::from(was_parsing && !slot.is_parsing());
         stats.bytes_buffered = stats.bytes_buffered - slot.buffered_bytes + buffered_bytes;

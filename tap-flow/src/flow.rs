@@ -7,7 +7,7 @@ use crate::{
     exchange::{Cause, Exchange},
     http1::{Doubt, End, Event, GapOutcome, Kind, Parser, Start, detect_protocol, detect_start},
     limits::Limits,
-    pairing::Pairing,
+    pairing::{PairPool, Pairing},
     reassembly::{Arrival, Offer},
     segment::{CgroupId, Direction, FlowKey, Segment, TcpFlags},
     stats::{Failure, FlowStats, Protocol, Reason},
@@ -40,6 +40,7 @@ pub(crate) struct Context<'a> {
     /// The hooks see what a tapped server sends while a connection opens: Linux 6.6 and later.
     pub(crate) sees_server_syn: bool,
     pub(crate) limits: &'a Limits,
+    pub(crate) pairs: &'a mut PairPool,
     pub(crate) stats: &'a mut FlowStats,
     pub(crate) emit: &'a mut dyn FnMut(Exchange),
 }
@@ -451,7 +452,7 @@ impl Flow {
             }
         }
         while let Some(pair) = self.pairing.pop() {
-            self.emit(pair, context);
+            self.emit_pair(pair, context);
         }
     }
 

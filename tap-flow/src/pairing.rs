@@ -18,7 +18,7 @@ use crate::{
 /// The requests of one connection that wait for their response.
 #[derive(Debug, Default)]
 pub(crate) struct Pairing {
-    queue: VecDeque<Pair>,
+    queue: VecDeque<Box<Pair>>,
     in_step: bool,
     /// A request was sent before the response to an earlier one.
     pipelined: bool,
@@ -40,6 +40,34 @@ pub(crate) struct Pair {
     held_bytes: usize,
 }
 
+/// Pairs that are used again: of thousands of connections few have one at a time.
+#[derive(Debug, Default)]
+pub(crate) struct PairPool {
+    free: Vec<Box<Pair>>,
+}
+
+/// More than this many are not kept.
+const MAX_FREE_PAIRS: usize = 64;
+
+impl PairPool {
+    fn take(&mut self, index: u32, method: Method) -> Box<Pair> {
+        let mut pair = self.free.pop().unwrap_or_default();
+        pair.index = index;
+        pair.method = method;
+        pair
+    }
+
+    /// Takes back a pair whose messages were taken out.
+    pub(crate) fn give(&mut self, mut pair: Box<Pair>) {
+        if self.free.len() < MAX_FREE_PAIRS {
+            // Field by field: the whole is half a kilobyte.
+            let Pair { index: _, method: _, request, response, wire_bytes, held_bytes } = &mut *pair;
+            (*request, *response, *wire_bytes, *held_bytes) = (None, None, 0, 0);
+            self.free.push(pair);
+        }
+    }
+}
+
 /// Where a message belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
@@ -47,18 +75,6 @@ pub(crate) enum Place {
     Paired,
     /// It is emitted on its own, with this index.
     Alone { index: u32 },
-}
-
-impl Pair {
-    /// A message on its own.
-    pub(crate) fn alone(
-        index: u32,
-        request: Option<Request>,
-        response: Option<Response>,
-        wire_bytes: u64,
-    ) -> Self {
-        Self { index, request, response, wire_bytes, ..Self::default() }
-    }
 }
 
 impl Pairing {
@@ -114,7 +130,13 @@ impl Pairing {
     }
 
     /// Finds the place of a request whose head is complete.
-    pub(crate) fn place_request(&mut self, method: Method, started: Arrival, max_queue: usize) -> Place {
+    pub(crate) fn place_request(
+        &mut self,
+        method: Method,
+        started: Arrival,
+        max_queue: usize,
+        pool: &mut PairPool,
+    ) -> Place {
         self.begun = true;
         // A client that had read the earlier response could not have sent both in one segment.
         self.pipelined |= !self.queue.is_empty() && !started.segment_start;
@@ -126,7 +148,7 @@ impl Pairing {
         if !self.in_step {
             return Place::Alone { index };
         }
-        self.queue.push_back(Pair { index, method, ..Pair::default() });
+        self.queue.push_back(pool.take(index, method));
         Place::Paired
     }
 
@@ -170,7 +192,7 @@ impl Pairing {
     }
 
     /// The first pair, if request and response are complete.
-    pub(crate) fn pop_complete(&mut self) -> Option<Pair> {
+    pub(crate) fn pop_complete(&mut self) -> Option<Box<Pair>> {
         let pair = self.queue.front()?;
         if pair.request.is_none() || pair.response.is_none() {
             return None;
@@ -179,13 +201,13 @@ impl Pairing {
     }
 
     /// The first pair, if nothing more can come to it: its request is complete, or it is not the last.
-    pub(crate) fn pop_unanswered(&mut self) -> Option<Pair> {
+    pub(crate) fn pop_unanswered(&mut self) -> Option<Box<Pair>> {
         self.queue.front()?.request.as_ref()?;
         self.pop()
     }
 
     /// The last pair, whose request is not complete and has no response: it is to be emitted on its own.
-    pub(crate) fn pop_open(&mut self) -> Option<Pair> {
+    pub(crate) fn pop_open(&mut self) -> Option<Box<Pair>> {
         let pair = self.queue.back()?;
         if pair.request.is_some() || pair.response.is_some() {
             return None;
@@ -194,7 +216,7 @@ impl Pairing {
     }
 
     /// The first pair, whatever it has.
-    pub(crate) fn pop(&mut self) -> Option<Pair> {
+    pub(crate) fn pop(&mut self) -> Option<Box<Pair>> {
         let pair = self.queue.pop_front()?;
         self.wire_bytes -= pair.wire_bytes;
         self.held_bytes -= pair.held_bytes;

@@ -2,7 +2,7 @@
 
 use super::{Context, Flow};
 use crate::{
-    exchange::{Cause, Exchange, Role},
+    exchange::{Cause, Exchange, Request, Response, Role},
     http1::{self, Doubt, End, Framing, Kind, Message, Method, StartLine},
     pairing::{Pair, Place},
     segment::Direction,
@@ -32,7 +32,8 @@ impl Flow {
             }
             self.pairing.resume();
         }
-        let place = self.pairing.place_request(method, started, context.limits.pipelined_requests);
+        let place =
+            self.pairing.place_request(method, started, context.limits.pipelined_requests, context.pairs);
         if doubt.is_some() {
             // On a joined connection the first request is married on trust; the next has to prove itself.
             self.pairing.lose_step();
@@ -110,10 +111,10 @@ impl Flow {
             (Place::Paired, Message::Request(request)) => self.pairing.put_request(request, wire_bytes),
             (Place::Paired, Message::Response(response)) => self.pairing.put_response(response, wire_bytes),
             (Place::Alone { index }, Message::Request(request)) => {
-                self.emit(Pair::alone(index, Some(request), None, wire_bytes), context);
+                self.emit(index, Some(request), None, wire_bytes, context);
             }
             (Place::Alone { index }, Message::Response(response)) => {
-                self.emit(Pair::alone(index, None, Some(response), wire_bytes), context);
+                self.emit(index, None, Some(response), wire_bytes, context);
             }
         }
         self.emit_complete(context);
@@ -121,7 +122,7 @@ impl Flow {
 
     fn emit_complete(&mut self, context: &mut Context<'_>) {
         while let Some(pair) = self.pairing.pop_complete() {
-            self.emit(pair, context);
+            self.emit_pair(pair, context);
         }
         let responses_ended = self.client.is_some_and(|client| self.stream(client.reverse()).ended);
         if responses_ended {
@@ -133,31 +134,45 @@ impl Flow {
     /// Emits the requests whose responses can't be told any more.
     pub(super) fn emit_unanswered(&mut self, context: &mut Context<'_>) {
         while let Some(pair) = self.pairing.pop_unanswered() {
-            self.emit(pair, context);
+            self.emit_pair(pair, context);
         }
         if let Some(client) = self.client
             && let Some(pair) = self.pairing.pop_open()
         {
             self.stream(client).place = Place::Alone { index: pair.index };
+            context.pairs.give(pair);
         }
     }
 
-    pub(super) fn emit(&self, pair: Pair, context: &mut Context<'_>) {
+    pub(super) fn emit_pair(&self, mut pair: Box<Pair>, context: &mut Context<'_>) {
+        let (request, response) = (pair.request.take(), pair.response.take());
+        self.emit(pair.index, request, response, pair.wire_bytes, context);
+        context.pairs.give(pair);
+    }
+
+    fn emit(
+        &self,
+        index: u32,
+        request: Option<Request>,
+        response: Option<Response>,
+        wire_bytes: u64,
+        context: &mut Context<'_>,
+    ) {
         let role = match self.client {
             Some(Direction::Egress) => Role::Outbound,
             Some(Direction::Ingress) | None => Role::Inbound,
         };
         context.stats.exchanges += 1;
-        context.stats.bytes_in_exchanges += pair.wire_bytes;
+        context.stats.bytes_in_exchanges += wire_bytes;
         (context.emit)(Exchange {
             flow: self.key,
             cgroup: self.cgroup,
             flow_serial: self.serial,
-            index: pair.index,
+            index,
             role,
-            request: pair.request,
-            response: pair.response,
-            wire_bytes: pair.wire_bytes,
+            request,
+            response,
+            wire_bytes,
         });
     }
 }
