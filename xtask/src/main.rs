@@ -14,6 +14,7 @@ mod e2e;
 mod fuzz;
 mod image;
 mod process;
+mod profile;
 mod proto;
 mod setup;
 mod test;
@@ -52,6 +53,8 @@ enum Command {
     Fuzz(fuzz::Options),
     /// Run the benchmarks.
     Bench(bench::Options),
+    /// Show where a benchmark's time goes.
+    Profile(profile::Options),
     /// Regenerate deploy/crds from the types of tap-policy.
     Crd,
     /// Regenerate the Rust of the wire contract from proto/tap/v1.
@@ -73,6 +76,7 @@ fn main() -> ExitCode {
         Command::Ci => ci::run(&workspace),
         Command::Fuzz(options) => fuzz::run(&workspace, &options),
         Command::Bench(options) => bench::run(&workspace, &options),
+        Command::Profile(options) => profile::run(&workspace, &options),
         Command::Crd => crd::generate(&workspace),
         Command::Proto => proto::generate(workspace.root()),
         Command::Chart(options) => chart::run(&workspace, &options),
