@@ -65,6 +65,9 @@ impl Selection {
                 for pod in pods {
                     report.matched_pods += 1;
                     problems.extend(shedding.get(&*pod.uid).map(|cause| shed(*cause, &pod.name)));
+                    if let Some(reason) = self.unfit.get(&pod.uid) {
+                        problems.push(problem("RedactionConflict", reason.clone(), &pod.name));
+                    }
                     match states.get(&pod.uid) {
                         Some(TapState::Attached) => report.active_taps += 1,
                         Some(TapState::Awaited { reason, overdue: true }) => {

@@ -33,6 +33,8 @@ pub(super) struct Selection {
     is_stale: bool,
     /// What the taps were told last of each pod, by UID.
     told: HashMap<Arc<str>, Told>,
+    /// Pods, by UID, that are not tapped because what their policies ask of redaction does not fit together, and why.
+    pub(super) unfit: HashMap<Arc<str>, String>,
 }
 
 /// A policy as it is, or why it can't be used.
@@ -68,6 +70,7 @@ impl Selection {
             redactors,
             is_stale: false,
             told: HashMap::new(),
+            unfit: HashMap::new(),
         }
     }
 
@@ -119,6 +122,8 @@ impl Selection {
         let mut commands = Vec::new();
         let mut selected = HashSet::new();
         let mut in_use = HashSet::new();
+        // Those are asked again each time: nothing was told of them.
+        self.unfit.clear();
         for (_, pod) in self.pods.iter().filter(|(_, pod)| !pod.has_ended) {
             let Some(plan) = plan_of(&by_namespace, pod) else { continue };
             let policies: Vec<_> =
@@ -137,6 +142,7 @@ impl Selection {
                     // Each is valid, but not all together. What can't be redacted as asked is not tapped.
                     warn!(pod = pod.full_name(), "the pod is not tapped, its policies' redaction: {error}");
                     selected.remove(&pod.uid);
+                    self.unfit.insert(Arc::clone(&pod.uid), error.to_string());
                     continue;
                 }
             };

@@ -226,6 +226,26 @@ fn pods_that_lose_connections_to_a_budget_are_named() {
 }
 
 #[test]
+fn a_pod_whose_policies_ask_for_what_does_not_fit_is_told_of() {
+    let mut selection = selection();
+    pod(&mut selection, "shop", "cart-1", json!({}), "Running");
+    policy(&mut selection, "a", 1, json!({"selector": {}}));
+    commands(&mut selection);
+    // Nothing that is valid by itself fails together today: as if it had.
+    selection.unfit.insert("uid-cart-1".into(), "rules: too many".to_owned());
+    let report = &selection.report(&[], &SheddingPods::new())[0];
+    let problem = &report.problems[0];
+    assert_eq!(
+        (problem.reason.as_str(), problem.message.as_str(), problem.pod.as_str()),
+        ("RedactionConflict", "rules: too many", "cart-1")
+    );
+    assert!(
+        commands(&mut selection).is_empty()
+            && selection.report(&[], &SheddingPods::new())[0].problems.is_empty()
+    );
+}
+
+#[test]
 fn a_collector_that_does_not_count_is_said() {
     let mut selection = selection();
     pod(&mut selection, "shop", "cart-1", json!({"app": "cart"}), "Running");
