@@ -62,13 +62,13 @@ mod tests {
         let mut report = ReplayReport { latency: Some(distribution), ..ReplayReport::default() };
         assert_eq!(latency_curve(&report).len(), 6);
 
-        report.latency_histogram = encoded.into();
+        report.latency_histogram = encoded;
         let curve = latency_curve(&report);
         assert_eq!(curve.len(), CURVE_POINTS + 2);
         assert!(curve.is_sorted_by(|one, other| one.0 < other.0 && one.1 <= other.1));
         assert!(curve.last().is_some_and(|(_, max)| (10_000..=10_010).contains(max)));
 
-        report.latency_histogram = b"garbage".to_vec().into();
+        report.latency_histogram = b"garbage".to_vec();
         assert_eq!(latency_curve(&report).len(), 6);
         assert!(latency_curve(&ReplayReport::default()).is_empty());
     }

@@ -132,7 +132,9 @@ fn pair_rest(matched: Matched, right: usize) -> Alignment {
 mod tests {
     use super::*;
 
-    fn aligned(left: &str, right: &str, order: &Order) -> (Vec<(Option<usize>, Option<usize>)>, bool) {
+    type Pairs = Vec<(Option<usize>, Option<usize>)>;
+
+    fn aligned(left: &str, right: &str, order: &Order) -> (Pairs, bool) {
         let (Some(Json::Array(left)), Some(Json::Array(right))) =
             (Json::parse(left.as_bytes()), Json::parse(right.as_bytes()))
         else {
@@ -142,7 +144,7 @@ mod tests {
         (pairs, reordered)
     }
 
-    fn both(pairs: &[(usize, usize)]) -> Vec<(Option<usize>, Option<usize>)> {
+    fn both(pairs: &[(usize, usize)]) -> Pairs {
         pairs.iter().map(|&(left, right)| (Some(left), Some(right))).collect()
     }
 

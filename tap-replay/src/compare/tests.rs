@@ -1,5 +1,6 @@
 //! Whole comparisons: a recorded exchange, an answer in chunks, a report.
 
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use tap_proto::v1::{
     self, Body, Completeness, EndpointComparison, Header, Redaction, Request, Response, body::Content,
     completeness::State,
@@ -323,6 +324,8 @@ fn counters_are_found_over_many_answers() {
     assert_eq!(run("", &|index| 70_000 + index * 7_919 % 100).mismatches, 50);
     assert_eq!(run("json: {exact: [$.n]}", &|index| 70_000 + index).mismatches, 50);
     assert_eq!(run("dynamic: [uuid]", &|index| 70_000 + index).mismatches, 50);
+    // Nor where most are equal.
+    assert_eq!(run("", &|index| 1_000 + index * 2 + u64::from(index % 2 == 0)).mismatches, 25);
 }
 
 #[test]
@@ -354,4 +357,90 @@ fn prost_size(report: &ReplayReport) -> usize {
     };
     let fields = report.endpoints.iter().flat_map(|row| &row.fields);
     fields.map(|field| field.field.len() + 64 + field.examples.iter().map(example).sum::<usize>()).sum()
+}
+
+/// A document at random, and the same with another layout: members in another order, spaces between.
+fn document(random: &mut StdRng, depth: u32) -> (String, String) {
+    let scalar = [
+        "1",
+        "2.5",
+        "-7",
+        "\"a\"",
+        "\"2026-11-21T14:05:00Z\"",
+        "true",
+        "null",
+        "\"\\u00e9\"",
+        "12345678901234567890123",
+    ];
+    match random.random_range(0..if depth == 0 { 1 } else { 3 }) {
+        0 => {
+            let scalar = scalar[random.random_range(0..scalar.len())];
+            (scalar.to_owned(), format!(" {scalar} "))
+        }
+        1 => {
+            let items: Vec<_> = (0..random.random_range(0..4)).map(|_| document(random, depth - 1)).collect();
+            let (one, other): (Vec<_>, Vec<_>) = items.into_iter().unzip();
+            (format!("[{}]", one.join(",")), format!("[ {} ]", other.join(" ,\n")))
+        }
+        _ => {
+            let names = ["id", "name", "4711", "a b", "x"];
+            let count = random.random_range(0..names.len());
+            let members: Vec<_> =
+                names[..count].iter().map(|name| (name, document(random, depth - 1))).collect();
+            let shown =
+                |value: &dyn Fn(&(String, String)) -> String,
+                 members: &mut dyn Iterator<Item = &(&&str, (String, String))>| {
+                    members
+                        .map(|(name, both)| format!("\"{name}\":{}", value(both)))
+                        .collect::<Vec<_>>()
+                        .join(",")
+                };
+            (
+                format!("{{{}}}", shown(&|both| both.0.clone(), &mut members.iter())),
+                format!("{{ {} }}", shown(&|both| both.1.clone(), &mut members.iter().rev())),
+            )
+        }
+    }
+}
+
+#[test]
+fn no_layout_differs_and_nothing_that_is_answered_panics() {
+    let mut random = StdRng::seed_from_u64(1);
+    for round in 0..1_500 {
+        let (one, other) = document(&mut random, 4);
+        let documents = format!("[{one}]");
+        let (rows, _) = fields("", &documents, &format!("[\n{other}]"));
+        assert!(rows.is_empty(), "{round}: {one} {other}: {rows:?}");
+
+        let mut broken = documents.clone().into_bytes();
+        for _ in 0..random.random_range(1..4) {
+            let at = random.random_range(0..broken.len());
+            match random.random_range(0..3) {
+                0 => broken[at] = random.random(),
+                1 => broken.truncate(at.max(1)),
+                _ => broken.insert(at, b"[]{},:\"1"[random.random_range(0..8)]),
+            }
+        }
+        let comparator = comparator("");
+        for content_type in
+            ["application/json", "text/html", "application/x-www-form-urlencoded", "image/png"]
+        {
+            let headers = [("content-type", content_type)];
+            let exchange = recorded(content_type, documents.as_bytes(), State::Complete);
+            answer(&comparator, &exchange, 200, &headers, &[&broken]);
+            let exchange = recorded(content_type, &broken, State::Complete);
+            answer(&comparator, &exchange, 200, &headers, &[documents.as_bytes()]);
+        }
+        report(&comparator);
+    }
+}
+
+#[test]
+fn the_deepest_document_is_compared_and_a_deeper_one_is_text() {
+    let nested = |depth: usize, inner: &str| format!("{}{inner}{}", "[".repeat(depth), "]".repeat(depth));
+    let (rows, _) = fields("", &nested(100, "1"), &nested(100, "2"));
+    assert_eq!(rows.len(), 1);
+    assert!(rows[0].starts_with("body.$[][]"), "{rows:?}");
+    let (rows, _) = fields("", &nested(50_000, "1"), &nested(50_000, "2"));
+    assert_eq!(rows, ["body text"]);
 }

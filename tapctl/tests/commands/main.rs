@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test panics")]
 
 mod collector;
+mod judging;
 mod redaction;
 
 use std::{

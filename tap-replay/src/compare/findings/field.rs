@@ -70,10 +70,12 @@ impl Field {
         }
     }
 
-    /// Whether all its differences are numbers that rise with time on both sides.
-    pub(super) fn is_counter(&self) -> bool {
+    /// Whether nearly all of `answered` answers differ here, and all by numbers that rise with time on both sides.
+    pub(super) fn is_counter(&self, answered: u64) -> bool {
         self.numbers >= MIN_NUMBERS
             && self.numbers == self.raw
+            // A counter is another one nearly every time.
+            && self.numbers >= answered - answered / 10
             && self.expected.correlation() >= MIN_CORRELATION
             && self.answered.correlation() >= MIN_CORRELATION
     }

@@ -128,7 +128,10 @@ impl Answers {
             };
             let learned =
                 expected_noise.is_some_and(|noise| !thresholds.differs(field.raw as f64, noise, answered));
-            let counter = !learned && classes.contains(Class::Counter) && field.is_counter();
+            // Where noise was learned, it tells: what an unchanged server answers alike is no counter.
+            let counter = expected_noise.is_none()
+                && classes.contains(Class::Counter)
+                && field.is_counter(self.answered);
             if !learned && !counter {
                 real |= 1 << index;
             }
