@@ -160,7 +160,7 @@ impl Worker {
         let request = changed_type.as_ref().unwrap_or(request);
         self.shared.tally(self.index).sent(warm_up);
         let Sent { written, answer } =
-            self.ask_and_compare(job, request, faults, (intended, deadline), &mut problems).await;
+            self.ask_and_compare(job, request, faults, (intended, deadline), warm_up, &mut problems).await;
         let mut tally = self.shared.tally(self.index);
         tally.transform_errors(&problems);
         tally.written(written.map(|written| written - intended), warm_up);
@@ -183,12 +183,14 @@ impl Worker {
         request: &Outgoing,
         faults: Faults,
         (intended, deadline): (Instant, Instant),
+        warm_up: bool,
         problems: &mut Vec<Problem>,
     ) -> Sent {
         let plan = &self.shared.plan;
         let exchange = &job.prepared.exchange;
         let session = job.prepared.session;
-        let expected = plan.compare.then(|| plan.expect(exchange));
+        // A comparison is counted where it ends: the warm-up is in no other number.
+        let expected = (plan.compare && !warm_up).then(|| plan.expect(exchange));
         let mut receiving = Receiving::new(expected, plan.learns());
         let Faults { delay: _, ending, body: mut faults } = faults;
         let resets = ending.is_some();
