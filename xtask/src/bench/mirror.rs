@@ -72,16 +72,16 @@ struct Measured {
 
 /// What runs for one case. Who sends comes before who receives, so that it ends first.
 struct Stage {
-    tap: Option<(Running, Running)>,
+    _tap: Option<(Running, Running)>,
     envoy: Option<Running>,
     primary: Running,
-    shadow: Running,
+    _shadow: Running,
     entrance: u16,
     shadow_port: u16,
     /// Questions to the shadow, which it counts as requests.
     asked: Cell<f64>,
     _cgroup: Option<Cgroup>,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 pub(super) fn run(workspace: &Workspace) -> Result<()> {
@@ -203,15 +203,15 @@ impl Stage {
             proxy = Some(Running::start("envoy", path, command.arg(&configuration))?);
         }
         let stage = Self {
-            tap,
+            _tap: tap,
             envoy: proxy,
             primary,
-            shadow,
+            _shadow: shadow,
             entrance,
             shadow_port,
             asked: Cell::new(0.0),
             _cgroup: cgroup,
-            _directory: directory,
+            directory,
         };
         until("the path answers", || {
             get(stage.entrance, "/page")
@@ -223,7 +223,7 @@ impl Stage {
 
     /// Requests that were answered, and the 99th percentile of their latencies in milliseconds.
     fn load(&self, seconds: u32) -> Result<(f64, f64)> {
-        let script = self._directory.path().join("pause.lua");
+        let script = self.directory.path().join("pause.lua");
         fs::write(&script, format!("function delay() return {PAUSE_MS} end\n"))
             .context("write wrk's script")?;
         let mut command = Command::new("wrk");
@@ -277,15 +277,6 @@ impl Stage {
             nanoseconds += group_cpu(running.pid().as_raw())?;
         }
         Ok(nanoseconds as f64 / 1e3)
-    }
-}
-
-impl Drop for Stage {
-    fn drop(&mut self) {
-        // In order, and then the guards end whatever is left.
-        drop(self.tap.take());
-        drop(self.envoy.take());
-        let _ = self.shadow.check();
     }
 }
 

@@ -77,7 +77,7 @@ fn the_worst_of_the_mirrors_is_told() {
         let [status, reason, message] = condition(&status, "Mirroring").map(str::to_owned);
         (status, reason, message)
     };
-    assert_eq!(of(&[well.clone()]).1, "AsExpected");
+    assert_eq!(of(std::slice::from_ref(&well)).1, "AsExpected");
     assert_eq!(of(&[well.clone(), drops.clone()]).1, "Dropping");
     let (holds, reason, message) = of(&[drops.clone(), fails.clone()]);
     assert_eq!((holds.as_str(), reason.as_str()), ("False", "TargetFails"));
