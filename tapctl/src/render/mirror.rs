@@ -131,7 +131,7 @@ mod tests {
             rows[1].starts_with("shop/cart  running  http://v2:8080") && rows[1].ends_with("1.20 s"),
             "{text}"
         );
-        assert!(rows[2].starts_with("shop/pay   refused") && rows[2].ends_with("0    -"), "{text}");
+        assert!(rows[2].starts_with("shop/pay   refused") && rows[2].ends_with("0       -"), "{text}");
         assert!(rows[4].starts_with("shop/pay: the collector's setting"), "{text}");
     }
 }
