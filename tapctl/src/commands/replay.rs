@@ -79,7 +79,6 @@ pub(super) fn plan(arguments: &cli::Replay, judgement: &Judgement) -> Result<Pla
             command: ["sh", "-c", command].map(str::to_owned).to_vec(),
             timeout: sending.hook_timeout,
         }),
-        ..RawPlan::default()
     };
     let plan = Plan::validate(raw).map_err(|errors| {
         let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();

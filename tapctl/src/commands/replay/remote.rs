@@ -69,7 +69,6 @@ fn request(
         seed: sending.seed,
         chaos: String::from_utf8(chaos).map_err(|_| WrongUsage("--chaos: not text".to_owned()))?,
         comparison: judgement.comparison.clone(),
-        ..StartReplayRequest::default()
     })
 }
 
