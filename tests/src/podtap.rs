@@ -22,6 +22,8 @@ pub struct Collector {
     directory: PathBuf,
     port: u16,
     admin: u16,
+    /// Of its settings, where it has any.
+    settings: Option<PathBuf>,
 }
 
 /// What an agent taps, and how much it may hold.
@@ -52,8 +54,19 @@ pub struct Agent {
 impl Collector {
     /// Starts a collector that keeps everything below `directory`, and waits until it is ready.
     pub fn start(directory: &Path) -> Result<Self> {
-        let mut collector =
-            Self { running: None, directory: directory.to_owned(), port: free_port()?, admin: free_port()? };
+        Self::launch(directory, None)
+    }
+
+    /// As [`Collector::start`], with these lines as its settings.
+    pub fn start_with(directory: &Path, lines: &str) -> Result<Self> {
+        let settings = directory.join("collector.yaml");
+        fs::write(&settings, lines).with_context(|| format!("write {}", settings.display()))?;
+        Self::launch(directory, Some(settings))
+    }
+
+    fn launch(directory: &Path, settings: Option<PathBuf>) -> Result<Self> {
+        let (port, admin) = (free_port()?, free_port()?);
+        let mut collector = Self { running: None, directory: directory.to_owned(), port, admin, settings };
         collector.restart()?;
         Ok(collector)
     }
@@ -66,6 +79,9 @@ impl Collector {
             .args(["--admin-listen", &format!("127.0.0.1:{}", self.admin)])
             .arg("--store")
             .arg(self.table());
+        if let Some(settings) = &self.settings {
+            command.arg("--config").arg(settings);
+        }
         let mut running = Running::start("collector", &self.directory, &mut command)?;
         until_ready("collector", self.admin, &mut running)?;
         self.running = Some(running);

@@ -12,6 +12,7 @@ mod answers;
 mod clients;
 mod collector_away;
 mod malformed;
+mod mirror;
 mod nginx;
 mod overload;
 mod redaction;

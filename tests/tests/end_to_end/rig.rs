@@ -14,8 +14,13 @@ pub(crate) struct Rig {
 
 impl Rig {
     pub(crate) fn new() -> Self {
+        Self::with_settings("")
+    }
+
+    /// With these lines as the collector's settings.
+    pub(crate) fn with_settings(lines: &str) -> Self {
         let directory = TempDir::with_prefix("podtap-test-").unwrap();
-        let collector = Collector::start(directory.path()).unwrap();
+        let collector = Collector::start_with(directory.path(), lines).unwrap();
         let client = Client::new(&collector.url());
         Self { client, collector, directory }
     }
