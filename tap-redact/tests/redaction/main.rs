@@ -5,6 +5,7 @@
 mod bodies;
 mod everywhere;
 mod heads;
+mod mutated;
 mod planted;
 mod rules;
 mod sample;
