@@ -8,12 +8,13 @@
 
 #![expect(clippy::print_stdout, reason = "prints its result")]
 
-use std::{fs, hint::black_box, net::SocketAddr, sync::OnceLock, time::Instant};
+use std::{hint::black_box, net::SocketAddr, time::Duration};
 
+use nix::time::{ClockId, clock_gettime};
 use tap_flow::{Assembler, CgroupId, Direction, FlowKey, Limits, Segment, TapId, TcpFlags};
 
 const FLOWS: u16 = 64;
-/// Enough that a round is long beside the tick by which the kernel counts a thread's time.
+/// Enough that what a round begins and ends with does not count.
 const EXCHANGES: usize = 100_000;
 const ROUNDS: usize = 9;
 
@@ -103,13 +104,8 @@ fn pipeline(scenario: &Scenario) -> f64 {
 
 /// Time on a processor of this thread, in seconds: a busy machine stretches the wall clock.
 fn seconds() -> f64 {
-    static START: OnceLock<Instant> = OnceLock::new();
-    let scheduled = fs::read_to_string("/proc/thread-self/schedstat").ok();
-    let nanoseconds = scheduled.as_deref().and_then(|text| text.split(' ').next()?.parse::<f64>().ok());
-    match nanoseconds {
-        Some(nanoseconds) => nanoseconds / 1e9,
-        None => START.get_or_init(Instant::now).elapsed().as_secs_f64(),
-    }
+    let time = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).expect("every kernel has this clock");
+    Duration::from(time).as_secs_f64()
 }
 
 fn median(mut seconds: Vec<f64>) -> f64 {

@@ -9,9 +9,10 @@
 
 #![expect(clippy::print_stdout, reason = "prints its result")]
 
-use std::{fmt::Write as _, fs, hint::black_box, net::SocketAddr, sync::OnceLock, time::Instant};
+use std::{fmt::Write as _, fs, hint::black_box, net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
+use nix::time::{ClockId, clock_gettime};
 use serde::de::IgnoredAny;
 use tap_flow::{
     Body, CgroupId, Completeness, Exchange, FlowKey, Headers, Request, Response, Role, Span, TapId, Version,
@@ -173,13 +174,8 @@ fn redaction(redactor: &Redactor, exchange: &Exchange, times: usize) -> f64 {
 
 /// Time on a processor of this thread, in seconds: a busy machine stretches the wall clock.
 fn seconds() -> f64 {
-    static START: OnceLock<Instant> = OnceLock::new();
-    let scheduled = fs::read_to_string("/proc/thread-self/schedstat").ok();
-    let nanoseconds = scheduled.as_deref().and_then(|text| text.split(' ').next()?.parse::<f64>().ok());
-    match nanoseconds {
-        Some(nanoseconds) => nanoseconds / 1e9,
-        None => START.get_or_init(Instant::now).elapsed().as_secs_f64(),
-    }
+    let time = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).expect("every kernel has this clock");
+    Duration::from(time).as_secs_f64()
 }
 
 fn median(mut seconds: Vec<f64>) -> f64 {
