@@ -43,6 +43,7 @@ pub(crate) struct Pair {
 /// Pairs that are used again: of thousands of connections few have one at a time.
 #[derive(Debug, Default)]
 pub(crate) struct PairPool {
+    #[expect(clippy::vec_box, reason = "boxes go to connections and come back")]
     free: Vec<Box<Pair>>,
 }
 

@@ -79,7 +79,7 @@ impl Sample {
             (Key::Connection, _) | (_, None) => None,
             (Key::TraceId, Some(headers)) => trace_id(headers).map(|id| hash(id.as_bytes())),
             (Key::Header(name), Some(headers)) => {
-                headers.get(name).filter(|value| !value.is_empty()).map(|value| hash(value))
+                headers.get(name).filter(|value| !value.is_empty()).map(hash)
             }
         };
         found.unwrap_or_else(|| hash(client(exchange).as_bytes()))

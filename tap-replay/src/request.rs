@@ -240,7 +240,7 @@ fn headers(recorded: &v1::Request) -> Vec<(Cow<'_, str>, Cow<'_, [u8]>)> {
         let hop_by_hop = NOT_COPIED.iter().any(is)
             || connection_options.iter().any(is)
             || start.is_some_and(|start| start.eq_ignore_ascii_case(PROXY_PREFIX));
-        !hop_by_hop && !(decoded && is(&"content-encoding"))
+        !(hop_by_hop || decoded && is(&"content-encoding"))
     };
     let kept = recorded.headers.iter().filter(stays);
     kept.map(|header| (Cow::Borrowed(header.name.as_str()), Cow::Borrowed(value(header)))).collect()

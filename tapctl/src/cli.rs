@@ -71,6 +71,7 @@ pub enum Output {
 }
 
 #[derive(Clone, Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one, for as long as the program runs")]
 pub enum Command {
     /// List the exchanges that match, newest first.
     #[command(after_help = "Examples:

@@ -25,6 +25,7 @@ pub enum InputError {
 
 /// What a file is.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one, for a file")]
 pub enum Input {
     /// HTTP: exchanges, with what each is called.
     Http(Vec<(String, Exchange)>),

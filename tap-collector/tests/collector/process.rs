@@ -22,13 +22,6 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Returns once it is ready.
-    pub(crate) async fn start(store: &Path) -> Self {
-        let process = Self::start_with(store, |_| {});
-        process.until_ready().await;
-        process
-    }
-
     pub(crate) fn start_with(store: &Path, change: impl FnOnce(&mut Command)) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tap-collector"));
         command

@@ -117,12 +117,10 @@ impl Worker {
         if stop.is_cancelled() {
             self.discard(waiting);
         }
-        loop {
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => break,
-                () = self.rest() => break,
-            }
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => {}
+            () = self.rest() => {}
         }
         if stop.is_cancelled() {
             let Queue { due, busy } = &mut *self.queue.borrow_mut();

@@ -60,7 +60,7 @@ impl From<&UpstreamTls> for RawTls {
     fn from(tls: &UpstreamTls) -> Self {
         let UpstreamTls { ca_certificates, server_name, insecure } = tls;
         Self {
-            ca_certificates: ca_certificates.clone().into(),
+            ca_certificates: ca_certificates.clone(),
             server_name: server_name.clone(),
             insecure: *insecure,
             client_certificate: None,
