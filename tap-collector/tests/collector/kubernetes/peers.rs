@@ -134,8 +134,12 @@ async fn without_an_api_server_the_collector_serves_all_the_same() {
     let collector = crate::process::Process::start_with(store.path(), |command| {
         command.env("KUBECONFIG", &kubeconfig).arg("--kubernetes");
     });
-    let (status, pending) = crate::support::get(collector.admin, "/ready").await;
-    assert!(status == 503 && pending.contains("kubernetes"), "{status} {pending}");
+    // What it waits for is told once it is known.
+    until("it waits for the API server", async || {
+        let (status, pending) = crate::support::get(collector.admin, "/ready").await;
+        status == 503 && pending.contains("kubernetes")
+    })
+    .await;
     // It serves before it is ready.
     until("the store is open", async || {
         collector.metric("podtap_collector_store_reachable ").await == Some(1.0)
