@@ -179,11 +179,11 @@ fn main() {
     );
     println!("wrk again, of wrk: {}", spread(again));
 
-    let report = run(nginx.port, 3 * seconds, |raw| raw.arrival = "constant(5000)".into());
+    let report = run(nginx.port, 20 * seconds, |raw| raw.arrival = "constant(5000)".into());
     let error = report.send_error.unwrap();
     println!(
         "5,000/s for {} s: {} sent of {} selected, {} late; send error p50 {} µs, p99 {} µs, p99.9 {} µs, max {} µs",
-        3 * seconds,
+        20 * seconds,
         report.sent,
         report.selected,
         report.late,

@@ -1,7 +1,5 @@
 //! The API server that other packages' tests stand on.
 
-#![expect(clippy::unwrap_used, reason = "a test panics")]
-
 use podtap_tests::{ApiServer, until};
 
 #[test]
