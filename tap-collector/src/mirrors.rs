@@ -5,7 +5,7 @@
 //! ```
 //!
 //! - The committer hands over what is durable, and only then: an exchange is mirrored by the collector that stored it, and
-//!   never a second time after a crash. docs/design/0010 says what that costs.
+//!   never a second time after a crash. docs/design/0008 says what that costs.
 //! - It never waits. Where the feed has no room, what was stored goes by unlooked at and is counted: `overrun`.
 //! - Mirrors come from the settings, and from the TapPolicies that the API server knows ([`Mirrors::follow`]). Those of policies
 //!   go only where the settings allow, and only with what agents say that the policy keeps.
