@@ -20,6 +20,7 @@ mod functions;
 mod node;
 mod predicate;
 mod schema;
+pub mod share;
 mod syntax;
 mod time;
 mod view;

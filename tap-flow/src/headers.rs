@@ -67,8 +67,8 @@ impl Headers {
     }
 
     /// The value of the first field of this name.
-    pub fn get<'a>(&'a self, name: &'a str) -> Option<&'a [u8]> {
-        self.all(name).next()
+    pub fn get(&self, name: &str) -> Option<&[u8]> {
+        self.iter().find(|field| field.name.eq_ignore_ascii_case(name.as_bytes())).map(|field| field.value)
     }
 
     /// Adds a field at the end.

@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::core::ObjectMeta;
 use serde::Deserialize as _;
-use tap_expr::Condition;
+use tap_expr::{Condition, share::Share};
 
 use crate::{
     body::BodyPolicy,
     mirror::MirrorSpec,
     resource::{BodyCapture, BodySpec, Direction, Replayed, SampleSpec, TapPolicy, TapPolicySpec},
-    sample::Sample,
+    sample,
     selector::{self, Selector},
 };
 
@@ -44,7 +44,7 @@ pub struct Policy {
     pub(crate) direction: Direction,
     pub(crate) replayed: Replayed,
     pub(crate) filter: Option<Condition>,
-    pub(crate) sample: Option<Sample>,
+    pub(crate) sample: Option<Share>,
     pub(crate) body: BodyPolicy,
     pub(crate) redaction: Option<tap_redact::Settings>,
     pub(crate) collector: Option<String>,
@@ -241,8 +241,8 @@ fn filter_of(filter: Option<&str>) -> Result<Option<Condition>, Problem> {
         .map_err(|error| Problem::new("spec.filter", "InvalidFilter", error.to_string()))
 }
 
-fn sample_of(sample: &SampleSpec) -> Result<Sample, Problem> {
-    Sample::compile(sample)
+fn sample_of(spec: &SampleSpec) -> Result<Share, Problem> {
+    sample::compile(spec)
         .map_err(|(field, problem)| Problem::new(&format!("spec.sample.{field}"), "InvalidSample", problem))
 }
 

@@ -31,7 +31,6 @@ pub use plan::{Kept, MAX_POLICIES, Plan, Selected, Unkept, is_replayed};
 pub use resource::{
     BodyCapture, BodySpec, ByteQuantity, Direction, Replayed, SampleKey, SampleSpec, TapPolicy, TapPolicySpec,
 };
-pub use sample::{Sample, hash};
 pub use schema::{crd, crd_yaml};
 pub use selector::Selector;
 pub use status::{LedgerTotals, TapPolicyStatus};

@@ -18,6 +18,7 @@ use crate::{
     body::BodyPolicy,
     compile::{MAX_PORTS, Policy},
     resource::{Direction, Replayed},
+    sample::AsCaptured,
 };
 
 /// Policies that count for one pod, the oldest first: an exchange's selection is one bit for each.
@@ -195,7 +196,7 @@ impl Policy {
         if !self.containers.is_empty() && !container.is_some_and(|name| self.containers.contains(name)) {
             return Err(Unkept::Container);
         }
-        if self.sample.as_ref().is_some_and(|sample| !sample.keeps(exchange)) {
+        if self.sample.as_ref().is_some_and(|sample| !sample.has(&AsCaptured(exchange))) {
             return Err(Unkept::Sample);
         }
         Ok(())

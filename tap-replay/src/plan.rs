@@ -1,5 +1,6 @@
 //! What to send where: raw settings, validated once.
 
+mod raw;
 mod target;
 pub(crate) mod tls;
 
@@ -7,9 +8,10 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use http::Method;
 use tap_expr::ConditionError;
-use tap_proto::v1::{Exchange, ReplayReport, StartReplayRequest};
+use tap_proto::v1::{Exchange, ReplayReport};
 
 pub use self::{
+    raw::RawPlan,
     target::Target,
     tls::{RawTls, TlsError},
 };
@@ -42,61 +44,6 @@ const DURATION_LIMIT: Duration = Duration::from_secs(30 * 24 * 3_600);
 const ABORT_WINDOWS: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3_600);
 /// As many as an indexed Job has pods in earnest.
 const MAX_SHARDS: u32 = 10_000;
-
-/// Settings as they were given; zero and absent values mean the defaults of
-/// [`StartReplayRequest`](tap_proto::v1::StartReplayRequest).
-#[derive(Clone, Debug, Default)]
-pub struct RawPlan {
-    /// Names the replay in the marker header of each request.
-    pub id: String,
-    /// `http://host[:port][/prefix]`, or `https://…`.
-    pub target: String,
-    /// 1 keeps the recorded pauses, 2 halves them.
-    pub speed: f64,
-    pub max_in_flight: u32,
-    /// Methods to send beside GET, HEAD and OPTIONS.
-    pub allow_methods: Vec<String>,
-    /// 0: no limit but the selection's.
-    pub max_requests: u64,
-    /// Per request, from its intended time.
-    pub timeout: Option<Duration>,
-    /// Send the recorded Host instead of the target's.
-    pub keep_host: bool,
-    /// An [`Arrival`], as it is written.
-    pub arrival: String,
-    /// Passes over the selection.
-    pub loops: u64,
-    /// As many passes as fit into `duration`.
-    pub loop_forever: bool,
-    pub duration: Option<Duration>,
-    pub warm_up: Option<Duration>,
-    pub max_connections: u32,
-    /// A [`SessionKey`], as it is written.
-    pub session: String,
-    /// The share of sessions to send; 0 for all.
-    pub sample: f64,
-    pub shards: u32,
-    pub shard: u32,
-    pub tls: RawTls,
-    pub no_compare: bool,
-    /// How answers are compared, as YAML: see [`crate::compare::Settings`]. Empty for the defaults.
-    pub comparison: String,
-    /// Of what is drawn at random.
-    pub seed: u64,
-    /// What goes wrong on purpose, as YAML: see [`crate::chaos::Settings`]. Empty for nothing.
-    pub chaos: String,
-    /// A condition over figures of the target's health; empty for the default one.
-    pub abort_if: String,
-    pub abort_window: Option<Duration>,
-    /// At whose own services captures of a namespace may be sent.
-    pub allow_namespaces: Vec<String>,
-    /// A YAML document ([`transform::Settings`]); empty for none.
-    pub transform: String,
-    /// The transformation may name files.
-    pub files: bool,
-    /// A process that changes requests, where the replay runs.
-    pub hook: Option<RawHook>,
-}
 
 /// What a replay does. Only [`Plan::validate`] makes one.
 #[derive(Clone, Debug)]
@@ -176,77 +123,6 @@ pub enum PlanError {
     Chaos(#[from] chaos::SettingsError),
     #[error("abort_window {0:?}: must be between 1 s and 1 h")]
     AbortWindow(Duration),
-}
-
-impl RawPlan {
-    /// The settings of `request`. A negative duration becomes zero, which [`Plan::validate`] refuses.
-    pub fn from_request(id: impl Into<String>, request: &StartReplayRequest) -> Self {
-        let StartReplayRequest {
-            filter: _,
-            start_time: _,
-            end_time: _,
-            target,
-            speed,
-            max_in_flight,
-            allow_methods,
-            max_requests,
-            timeout,
-            keep_host,
-            transform,
-            arrival,
-            loops,
-            loop_forever,
-            duration,
-            warm_up,
-            max_connections,
-            session,
-            sample,
-            shards,
-            shard,
-            tls,
-            abort_if,
-            no_compare,
-            allow_namespaces,
-            seed,
-            abort_window,
-            comparison,
-            chaos,
-        } = request;
-        let positive = |duration: &Option<prost_types::Duration>| {
-            duration.map(|duration| Duration::try_from(duration).unwrap_or(Duration::ZERO))
-        };
-        Self {
-            id: id.into(),
-            target: target.clone(),
-            speed: *speed,
-            max_in_flight: *max_in_flight,
-            allow_methods: allow_methods.clone(),
-            max_requests: *max_requests,
-            timeout: positive(timeout),
-            keep_host: *keep_host,
-            arrival: arrival.clone(),
-            loops: *loops,
-            loop_forever: *loop_forever,
-            duration: positive(duration),
-            warm_up: positive(warm_up),
-            max_connections: *max_connections,
-            session: session.clone(),
-            sample: *sample,
-            shards: *shards,
-            shard: *shard,
-            tls: tls.as_ref().map_or_else(RawTls::default, RawTls::from),
-            no_compare: *no_compare,
-            comparison: comparison.clone(),
-            seed: *seed,
-            chaos: chaos.clone(),
-            abort_if: abort_if.clone(),
-            abort_window: positive(abort_window),
-            allow_namespaces: allow_namespaces.clone(),
-            transform: transform.clone(),
-            files: false,
-            hook: None,
-        }
-    }
 }
 
 impl Plan {
@@ -463,78 +339,4 @@ fn faults(yaml: &str, seed: u64) -> Result<Option<Arc<Chaos>>, Vec<chaos::Settin
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn raw() -> RawPlan {
-        RawPlan { id: "r1".into(), target: "http://127.0.0.1:8080".into(), ..RawPlan::default() }
-    }
-
-    #[test]
-    fn zero_means_the_documented_default() {
-        let plan = Plan::validate(raw()).unwrap();
-        assert_eq!(plan.speed, 1.0);
-        assert_eq!(plan.max_in_flight, 64);
-        assert_eq!(plan.max_requests, None);
-        assert_eq!(plan.timeout, Duration::from_secs(30));
-        assert_eq!(plan.methods.iter().collect::<Vec<_>>(), ["GET", "HEAD", "OPTIONS"]);
-    }
-
-    #[test]
-    fn all_errors_are_reported_together() {
-        let errors = Plan::validate(RawPlan {
-            id: "a b".into(),
-            target: "ftp://x".into(),
-            speed: f64::NAN,
-            max_in_flight: 1_000_000,
-            allow_methods: vec!["POST".into(), "P ST".into(), "connect".into()],
-            timeout: Some(Duration::ZERO),
-            ..RawPlan::default()
-        })
-        .unwrap_err();
-        assert_eq!(errors.len(), 7, "{errors:?}");
-    }
-
-    #[test]
-    fn a_replay_has_an_end() {
-        let errors = |change: fn(&mut RawPlan)| {
-            let mut raw = raw();
-            change(&mut raw);
-            Plan::validate(raw).unwrap_err()
-        };
-        assert_eq!(errors(|raw| raw.loop_forever = true), [PlanError::Endless]);
-        let minute = Duration::from_secs(60);
-        assert_eq!(
-            errors(|raw| {
-                raw.loops = 2;
-                raw.loop_forever = true;
-                raw.duration = Some(Duration::from_secs(60));
-                raw.warm_up = Some(Duration::from_secs(60));
-            }),
-            [PlanError::Loops(2), PlanError::WarmUp(minute)]
-        );
-        assert_eq!(
-            errors(|raw| raw.duration = Some(Duration::ZERO)),
-            [PlanError::Duration(Duration::ZERO), PlanError::WarmUp(Duration::ZERO)]
-        );
-    }
-
-    #[test]
-    fn shards_and_samples_are_checked() {
-        for (sample, shards, shard) in [(1.5, 0, 0), (-0.1, 0, 0), (f64::NAN, 0, 0), (0.0, 3, 3), (0.0, 0, 1)]
-        {
-            assert!(
-                Plan::validate(RawPlan { sample, shards, shard, ..raw() }).is_err(),
-                "{sample} {shard}/{shards}"
-            );
-        }
-        assert!(Plan::validate(RawPlan { sample: 0.1, shards: 3, shard: 2, ..raw() }).is_ok());
-    }
-
-    #[test]
-    fn speeds_out_of_range_are_refused() {
-        for speed in [-1.0, 1e-9, 1e9, f64::INFINITY, f64::NAN] {
-            assert!(Plan::validate(RawPlan { speed, ..raw() }).is_err(), "{speed}");
-        }
-    }
-}
+mod tests;

@@ -18,7 +18,7 @@ use tap_replay::mirror::{
     By, Mirror, PassedOver, Rules, Scope, Settings,
     pace::{Bucket, Playout},
     queue::{MAX_WAITING, MAX_WAITING_BYTES, Queue},
-    share::Share,
+    share::{AsStored, share},
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -154,7 +154,7 @@ fn the_share_is_that_of_the_documented_vectors() {
         (By::TraceId, None, &[("x-b3-traceid", "no id")][..], 65.6581),
         (By::Header, Some("X-Session"), &[("x-session", "session-1")][..], 2.1321),
     ] {
-        let has = |percent| Share::new(percent, by, header).unwrap().has(&exchange("/", headers));
+        let has = |percent| share(percent, by, header).unwrap().has(&AsStored(&exchange("/", headers)));
         assert!(has(threshold), "{by:?}");
         assert!(!has(threshold - 0.0001), "{by:?}");
         assert!(has(100.0) && !has(0.0));

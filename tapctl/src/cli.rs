@@ -2,21 +2,23 @@
 
 mod judging;
 pub mod mock;
+mod moment;
+mod redaction;
 mod sending;
 
 use std::{
     ffi::OsString,
     path::{Path, PathBuf},
-    str::FromStr,
     time::Duration,
 };
 
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use jiff::{Timestamp, civil, tz::TimeZone};
 
 pub use self::{
     judging::{Diff, Judging, ReportFile, ReportFormat},
+    moment::Moment,
+    redaction::{Audit, Redact},
     sending::{Loops, Sending},
 };
 use crate::render::Style;
@@ -320,49 +322,6 @@ pub struct Mirror {
     pub watch: bool,
 }
 
-#[derive(Args, Clone, Debug)]
-pub struct Redact {
-    /// A HAR, raw HTTP or JSON; `-` for standard input.
-    pub file: PathBuf,
-    /// `standard`, `strict`, or one of the rules' own.
-    #[arg(long)]
-    pub profile: Option<String>,
-    /// Settings of redaction: a file of them alone, or the agent's.
-    #[arg(long, value_name = "FILE")]
-    pub rules: Option<PathBuf>,
-    /// The key of the tokens; without one they are of a key that is used once.
-    #[arg(long, value_name = "FILE")]
-    pub key_file: Option<PathBuf>,
-    /// Show values, too, as they are in the file and as they would be.
-    #[arg(long)]
-    pub show_values: bool,
-    /// Write the document as it would be, JSON alone; `-` for standard output, without the report. With the agents' key, data
-    /// for a test instance that knows what is in redacted captures.
-    #[arg(long, value_name = "FILE")]
-    pub write: Option<PathBuf>,
-}
-
-#[derive(Args, Clone, Debug)]
-pub struct Audit {
-    #[command(flatten)]
-    pub selection: Selection,
-    #[command(flatten)]
-    pub range: Range,
-    /// Only what this detector finds, or those of this family (api_key, national_id); may be repeated.
-    #[arg(long = "rule", value_name = "NAME", value_parser = parse_detector)]
-    pub rules: Vec<String>,
-    /// Look at this many at most, the newest; 0 for all.
-    #[arg(long, default_value_t = 0)]
-    pub limit: u64,
-}
-
-/// A point in time, as given.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Moment {
-    Ago(Duration),
-    At(Timestamp),
-}
-
 impl Cli {
     /// Reads the arguments, the first of which is the program's name. As a plugin of kubectl (`kubectl-tap`)
     /// it calls itself what its user typed.
@@ -417,45 +376,6 @@ impl Selection {
     }
 }
 
-impl Moment {
-    pub fn resolve(&self, now: Timestamp) -> prost_types::Timestamp {
-        let timestamp = match self {
-            Self::Ago(ago) => now.saturating_sub(*ago).unwrap_or(Timestamp::UNIX_EPOCH),
-            Self::At(timestamp) => *timestamp,
-        };
-        prost_types::Timestamp { seconds: timestamp.as_second(), nanos: timestamp.subsec_nanosecond() }
-    }
-}
-
-impl FromStr for Moment {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if let Ok(ago) = humantime::parse_duration(text) {
-            return Ok(Self::Ago(ago));
-        }
-        if let Ok(timestamp) = text.parse() {
-            return Ok(Self::At(timestamp));
-        }
-        let zone = TimeZone::system();
-        let today = Timestamp::now().to_zoned(zone.clone()).date();
-        let date_time = text
-            .parse::<civil::DateTime>()
-            .or_else(|_| text.parse::<civil::Time>().map(|time| today.to_datetime(time)));
-        let zoned = date_time.and_then(|date_time| date_time.to_zoned(zone));
-        zoned.map(|zoned| Self::At(zoned.timestamp())).map_err(|_| {
-            "not a duration (5m, 2h) nor a time (14:05, 2026-11-21T14:05, 2026-11-21T14:05:00Z)".to_owned()
-        })
-    }
-}
-
-fn parse_detector(name: &str) -> Result<String, String> {
-    if tap_redact::DetectorSet::named(name).is_empty() {
-        return Err("no detector has this name; docs/detectors.md lists them".to_owned());
-    }
-    Ok(name.to_owned())
-}
-
 fn parse_id(id: &str) -> Result<String, String> {
     const TIME_LENGTH: usize = 13;
     const LENGTH: usize = 36;
@@ -474,83 +394,4 @@ fn parse_id(id: &str) -> Result<String, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(line: &str) -> Result<Cli, clap::Error> {
-        Cli::read(line.split_whitespace()).map(|(cli, _)| cli)
-    }
-
-    #[test]
-    fn the_definition_is_consistent() {
-        Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn global_options_stand_anywhere() {
-        let cli = read("tapctl search -o jsonl --collector http://x:1 --since 5m").unwrap();
-        assert_eq!(cli.output, Output::Jsonl);
-        assert_eq!(cli.collector, "http://x:1");
-        let Command::Search(search) = cli.command else { panic!("{cli:?}") };
-        assert_eq!(search.range.since, Some(Moment::Ago(Duration::from_secs(300))));
-        assert_eq!(search.limit, 50);
-    }
-
-    #[test]
-    fn a_replay_must_name_its_target() {
-        let error = read("tapctl replay --since 5m").unwrap_err();
-        assert!(error.to_string().contains("--target"), "{error}");
-    }
-
-    #[test]
-    fn methods_are_allowed_one_by_one_or_as_a_list() {
-        let cli =
-            read("tapctl replay --target http://x --allow-method POST,PUT --allow-method DELETE").unwrap();
-        let Command::Replay(replay) = cli.command else { panic!("{cli:?}") };
-        assert_eq!(replay.allow_methods, ["POST", "PUT", "DELETE"]);
-    }
-
-    #[test]
-    fn as_a_plugin_it_calls_itself_what_was_typed() {
-        let usage = |program: &str| read(&format!("{program} get")).unwrap_err().to_string();
-        assert!(usage("/usr/local/bin/kubectl-tap").contains("Usage: kubectl tap get"));
-        assert!(usage("/usr/local/bin/tapctl").contains("Usage: tapctl get"));
-    }
-
-    #[test]
-    fn the_namespace_is_a_condition_after_the_filter() {
-        let condition = |filter: &str, namespace: Option<&str>| {
-            let selection = Selection {
-                filter: filter.into(),
-                namespace: namespace.map(Into::into),
-                ..Selection::default()
-            };
-            selection.condition()
-        };
-        assert_eq!(condition("a || b", None), "a || b");
-        assert_eq!(condition("", Some("shop")), r#"namespace == "shop""#);
-        assert_eq!(condition("a || b", Some("sh\"op")), "(a || b\n) && namespace == \"sh\\\"op\"");
-    }
-
-    #[test]
-    fn moments_are_durations_or_times() {
-        assert_eq!("2h".parse(), Ok(Moment::Ago(Duration::from_secs(7_200))));
-        let at = Moment::At("2026-11-21T14:05:00Z".parse().unwrap());
-        assert_eq!("2026-11-21T14:05:00Z".parse(), Ok(at.clone()));
-        assert_eq!("2026-11-21T15:05:00+01:00".parse(), Ok(at));
-        assert!(matches!("2026-11-21T14:05".parse(), Ok(Moment::At(_))));
-        assert!(matches!("14:05".parse(), Ok(Moment::At(_))));
-        assert!("yesterday".parse::<Moment>().is_err());
-    }
-
-    #[test]
-    fn ids_may_be_shortened_to_their_time() {
-        assert!(parse_id("019aa6b2-5b3e-7c41-9d0e-6f1a2b3c4d5e").is_ok());
-        assert!(parse_id("019AA6B2-5b3e").is_ok());
-        for id in
-            ["019aa6b2", "hello", "019aa6b2x5b3e", "019aa6b2-5b3e-7c41-9d0e-6f1a2b3c4d5e0", "019aa6b2-5b3é"]
-        {
-            assert!(parse_id(id).is_err(), "{id}");
-        }
-    }
-}
+mod tests;

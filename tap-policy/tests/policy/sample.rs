@@ -1,8 +1,9 @@
 //! A sample is the same everywhere and for ever.
 
 use proptest::prelude::*;
+use tap_expr::share::hash;
 use tap_flow::{Exchange, Role};
-use tap_policy::{Plan, hash};
+use tap_policy::Plan;
 
 use crate::support::{exchange, policy};
 

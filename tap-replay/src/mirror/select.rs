@@ -4,7 +4,10 @@ use std::borrow::Cow;
 
 use tap_proto::v1::{self, Exchange, Role};
 
-use super::settings::{HostForm, Rules, Scope};
+use super::{
+    settings::{HostForm, Rules, Scope},
+    share::AsStored,
+};
 use crate::request::{Outgoing, Refusal, draft};
 
 /// Why an exchange is not meant for a mirror: the setting that says so. In the order of the tests. The words are part of the
@@ -59,7 +62,7 @@ impl Rules {
         if self.filter.as_ref().is_some_and(|filter| !filter.matches(exchange)) {
             return Err(PassedOver::Filter);
         }
-        if !self.share.has(exchange) {
+        if !self.share.has(&AsStored(exchange)) {
             return Err(PassedOver::Percent);
         }
         Ok(())

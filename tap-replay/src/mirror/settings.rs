@@ -4,9 +4,9 @@ use std::{fmt, time::Duration};
 
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
-use tap_expr::Condition;
+use tap_expr::{Condition, share::Share};
 
-use super::share::{By, Share};
+use super::share::{By, share};
 use crate::{Plan, RawPlan, Target, request::is_token, selection::names_role};
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -166,7 +166,7 @@ impl Rules {
         if name.is_empty() || name.len() > MAX_NAME || name.contains(|c: char| c.is_control()) {
             errors.add("name", format!("must be 1 to {MAX_NAME} bytes without control characters"));
         }
-        let share = Share::new(settings.percent, settings.by, settings.header.as_deref());
+        let share = share(settings.percent, settings.by, settings.header.as_deref());
         let share = errors.take(share);
         let hosts = errors.list("hosts", &settings.hosts, |host| {
             let is_host =
