@@ -1,0 +1,3 @@
+//! Captured exchanges in the formats of other tools.
+
+#![forbid(unsafe_code)]
