@@ -19,6 +19,7 @@ mod figures;
 mod functions;
 mod node;
 mod predicate;
+mod reads;
 mod schema;
 pub mod share;
 mod syntax;
@@ -27,7 +28,10 @@ mod view;
 
 pub use figures::{Figure, FigureCondition, FigureKind, Figures};
 pub use predicate::{Field, Operator, Predicate, Value};
+pub use reads::Read;
 pub use view::{BodyView, Fields, MessageView, Part, PeerNames, Scalar, Side, View};
+
+use std::collections::BTreeSet;
 
 use crate::node::Node;
 
@@ -84,6 +88,11 @@ impl Condition {
     /// The part that a scan can test: true of every exchange that meets the condition.
     pub fn predicate(&self) -> Predicate {
         self.predicate.clone()
+    }
+
+    /// What of the exchange must be there to evaluate the condition.
+    pub fn reads(&self) -> BTreeSet<Read> {
+        self.root.as_ref().map(reads::of).unwrap_or_default()
     }
 
     /// Whether an exchange meets the condition exactly where [`Self::predicate`] is true of it, so that

@@ -32,7 +32,7 @@ pub enum Predicate {
 }
 
 /// A scalar of the exchange that is a column of the table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Field {
     Id,
     /// "inbound" or "outbound".
