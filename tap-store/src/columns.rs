@@ -6,13 +6,16 @@
 
 mod decode;
 mod encode;
+mod row;
 #[cfg(test)]
 mod tests;
+mod typed;
 
 use prost_types::{Duration, Timestamp};
 
 pub(crate) use decode::{conform, exchanges};
 pub(crate) use encode::record_batch;
+pub(crate) use row::{Rows, columns_of};
 
 /// Columns that a summary leaves out: headers, trailers and the bodies' content, but not the bodies' sizes.
 pub(crate) const DETAIL_COLUMNS: [&str; 8] = [

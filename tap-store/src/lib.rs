@@ -13,14 +13,17 @@
 #![forbid(unsafe_code)]
 
 mod append;
+mod bounds;
 mod columns;
 mod data_file;
 mod error;
+mod footers;
 mod ledger;
 mod location;
 mod log;
 mod maintenance;
 mod open_file;
+mod pages;
 mod predicate;
 mod scan;
 mod schema;
@@ -46,7 +49,7 @@ use url::Url;
 pub use error::{Cause, StoreError};
 pub use ledger::RecentLedgers;
 
-use crate::{location::Location, log::Follower, view::View};
+use crate::{footers::Footers, location::Location, log::Follower, open_file::Files, view::View};
 
 /// The table. Cheap to clone; every method works on any replica at any time.
 #[derive(Clone, Debug)]
@@ -66,6 +69,8 @@ struct Inner {
     /// Views that searches page through, the oldest first.
     pinned: Mutex<VecDeque<Arc<View>>>,
     newest_ledgers: Mutex<ledger::Newest>,
+    /// Of the files that were read lately.
+    footers: Arc<Footers>,
 }
 
 /// One run of one agent.
@@ -83,7 +88,8 @@ pub struct Query {
     pub start: Option<SystemTime>,
     pub end: Option<SystemTime>,
     pub order: Order,
-    /// At most this many on a page; a page also ends before 3 MiB of exchanges, unless the first is larger.
+    /// At most this many on a page. A page also ends before 3 MiB of exchanges, unless the first is larger, and where
+    /// finding more takes long: it may be empty and yet have a page after it.
     pub page_size: usize,
     /// From the page before, with the rest of the query unchanged, but for `page_size`.
     pub page_token: Option<String>,
@@ -147,6 +153,7 @@ impl Store {
             views,
             pinned: Mutex::default(),
             newest_ledgers: Mutex::default(),
+            footers: Arc::default(),
         })))
     }
 
@@ -212,6 +219,10 @@ impl Store {
 
     pub(crate) fn table_objects(&self) -> Arc<dyn ObjectStore> {
         self.0.location.table_objects()
+    }
+
+    pub(crate) fn files(&self) -> Files {
+        Files::new(self.table_objects(), Arc::clone(&self.0.footers))
     }
 
     pub(crate) async fn follower(&self) -> tokio::sync::MutexGuard<'_, Follower> {

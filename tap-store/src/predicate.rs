@@ -8,13 +8,14 @@ use std::{collections::BTreeSet, sync::Arc};
 use deltalake::{
     arrow::{
         array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, new_null_array},
-        datatypes::{Schema, SchemaRef},
+        datatypes::{DataType, Schema, SchemaRef},
     },
     datafusion::{
         common::{DFSchema, ScalarValue},
         error::DataFusionError,
         logical_expr::{
-            Expr, execution_props::ExecutionProps, lit, physical_planning_context::PhysicalPlanningContext,
+            Expr, cast, execution_props::ExecutionProps, lit,
+            physical_planning_context::PhysicalPlanningContext,
         },
         physical_expr::{PhysicalExpr, create_physical_expr},
         prelude::ident,
@@ -29,13 +30,15 @@ use crate::schema;
 pub(crate) struct RowFilter {
     expression: Arc<dyn PhysicalExpr>,
     schema: SchemaRef,
+    is_exact: bool,
 }
 
 impl RowFilter {
     /// `None` where the predicate tells nothing.
     pub(crate) fn new(predicate: &Predicate) -> Result<Option<Self>, DataFusionError> {
-        let mut columns = BTreeSet::new();
-        let Some(expression) = expression(predicate, &mut columns) else { return Ok(None) };
+        let mut translation = Translation { columns: BTreeSet::new(), is_exact: true };
+        let Some(expression) = translation.expression(predicate) else { return Ok(None) };
+        let Translation { columns, is_exact } = translation;
         let fields: Vec<_> =
             schema::FILE.fields().iter().filter(|f| columns.contains(f.name().as_str())).collect();
         // Nullable throughout: a file may lack a column that is younger than it.
@@ -49,12 +52,17 @@ impl RowFilter {
             &ExecutionProps::new(),
             &PhysicalPlanningContext::default(),
         )?;
-        Ok(Some(Self { expression, schema }))
+        Ok(Some(Self { expression, schema, is_exact }))
     }
 
     /// The columns that [`Self::mask`] needs.
     pub(crate) fn columns(&self) -> impl Iterator<Item = &str> {
         self.schema.fields().iter().map(|field| field.name().as_str())
+    }
+
+    /// Whether the mask holds exactly the rows of which the predicate is true.
+    pub(crate) fn is_exact(&self) -> bool {
+        self.is_exact
     }
 
     /// Which rows may meet the condition.
@@ -77,81 +85,84 @@ impl RowFilter {
     }
 }
 
-/// `None` for an expression that is true of every row.
-fn expression(predicate: &Predicate, columns: &mut BTreeSet<&'static str>) -> Option<Expr> {
-    match predicate {
-        Predicate::True => None,
-        Predicate::And(parts) => parts.iter().filter_map(|part| expression(part, columns)).reduce(Expr::and),
-        Predicate::Or(parts) => {
-            let parts: Option<Vec<_>> = parts.iter().map(|part| expression(part, columns)).collect();
-            Some(parts?.into_iter().reduce(Expr::or).unwrap_or_else(|| lit(false)))
+struct Translation {
+    columns: BTreeSet<&'static str>,
+    /// Nothing was left out or made weaker.
+    is_exact: bool,
+}
+
+impl Translation {
+    /// `None` for an expression that is true of every row.
+    fn expression(&mut self, predicate: &Predicate) -> Option<Expr> {
+        match predicate {
+            Predicate::True => None,
+            Predicate::And(parts) => parts.iter().filter_map(|part| self.expression(part)).reduce(Expr::and),
+            Predicate::Or(parts) => {
+                let parts: Option<Vec<_>> = parts.iter().map(|part| self.expression(part)).collect();
+                Some(parts?.into_iter().reduce(Expr::or).unwrap_or_else(|| lit(false)))
+            }
+            Predicate::Compare { field, operator, value } => self.comparison(*field, *operator, value),
+            Predicate::StartsWith { field, prefix } => {
+                let Column::Text(name) = column(*field) else { return self.weaker() };
+                self.columns.insert(name);
+                let from = ident(name).gt_eq(lit(prefix.as_str()));
+                Some(match successor(prefix) {
+                    Some(end) => from.and(ident(name).lt(lit(end))),
+                    None => from,
+                })
+            }
         }
-        Predicate::Compare { field, operator, value } => comparison(*field, *operator, value, columns),
-        Predicate::StartsWith { field, prefix } => {
-            let Column::Text(name) = column(*field) else { return None };
-            columns.insert(name);
-            let from = ident(name).gt_eq(lit(prefix.as_str()));
-            Some(match successor(prefix) {
-                Some(end) => from.and(ident(name).lt(lit(end))),
-                None => from,
-            })
+    }
+
+    fn weaker(&mut self) -> Option<Expr> {
+        self.is_exact = false;
+        None
+    }
+
+    fn comparison(&mut self, field: Field, operator: Operator, value: &Value) -> Option<Expr> {
+        match (column(field), value) {
+            (Column::Text(name), Value::String(text)) => {
+                self.columns.insert(name);
+                Some(compare(ident(name), operator, lit(text.as_str())))
+            }
+            (Column::Long(name), Value::Integer(value)) => {
+                self.columns.insert(name);
+                Some(compare(ident(name), operator, lit(*value)))
+            }
+            (Column::Unsigned(name), Value::Integer(value)) => {
+                self.columns.insert(name);
+                let value_of_row = cast(ident(name), DataType::Int64) & lit(i64::from(u32::MAX));
+                Some(compare(value_of_row, operator, lit(*value)))
+            }
+            (Column::Time(name), Value::Integer(nanoseconds)) => {
+                self.is_exact = false;
+                // The column lacks the nanoseconds below its microseconds: let equal microseconds through.
+                let operator = match operator {
+                    Operator::NotEqual => return None,
+                    Operator::Equal => Operator::Equal,
+                    Operator::Less | Operator::LessOrEqual => Operator::LessOrEqual,
+                    Operator::Greater | Operator::GreaterOrEqual => Operator::GreaterOrEqual,
+                };
+                self.columns.insert(name);
+                let micros =
+                    ScalarValue::TimestampMicrosecond(Some(nanoseconds.div_euclid(1000)), Some("UTC".into()));
+                Some(compare(ident(name), operator, lit(micros)))
+            }
+            (Column::Text(_), Value::Integer(_))
+            | (Column::Long(_) | Column::Unsigned(_) | Column::Time(_), Value::String(_)) => self.weaker(),
         }
     }
 }
 
-fn comparison(
-    field: Field,
-    operator: Operator,
-    value: &Value,
-    columns: &mut BTreeSet<&'static str>,
-) -> Option<Expr> {
-    let mut compare = |name, operator, literal: ScalarValue| {
-        columns.insert(name);
-        let (column, literal) = (ident(name), lit(literal));
-        Some(match operator {
-            Operator::Equal => column.eq(literal),
-            Operator::NotEqual => column.not_eq(literal),
-            Operator::Less => column.lt(literal),
-            Operator::LessOrEqual => column.lt_eq(literal),
-            Operator::Greater => column.gt(literal),
-            Operator::GreaterOrEqual => column.gt_eq(literal),
-        })
-    };
-    match (column(field), value) {
-        (Column::Text(name), Value::String(text)) => {
-            compare(name, operator, ScalarValue::from(text.as_str()))
-        }
-        (Column::Long(name), Value::Integer(value)) => compare(name, operator, ScalarValue::from(*value)),
-        (Column::Integer(name), Value::Integer(value)) => match i32::try_from(*value) {
-            Ok(value) => compare(name, operator, ScalarValue::from(value)),
-            Err(_) => out_of_range(operator, *value > 0),
-        },
-        (Column::Time(name), Value::Integer(nanoseconds)) => {
-            // The column lacks the nanoseconds below its microseconds: let equal microseconds through.
-            let operator = match operator {
-                Operator::NotEqual => return None,
-                Operator::Equal => Operator::Equal,
-                Operator::Less | Operator::LessOrEqual => Operator::LessOrEqual,
-                Operator::Greater | Operator::GreaterOrEqual => Operator::GreaterOrEqual,
-            };
-            let micros =
-                ScalarValue::TimestampMicrosecond(Some(nanoseconds.div_euclid(1000)), Some("UTC".into()));
-            compare(name, operator, micros)
-        }
-        (Column::Text(_), Value::Integer(_)) => None,
-        (Column::Long(_) | Column::Integer(_) | Column::Time(_), Value::String(_)) => None,
+fn compare(column: Expr, operator: Operator, literal: Expr) -> Expr {
+    match operator {
+        Operator::Equal => column.eq(literal),
+        Operator::NotEqual => column.not_eq(literal),
+        Operator::Less => column.lt(literal),
+        Operator::LessOrEqual => column.lt_eq(literal),
+        Operator::Greater => column.gt(literal),
+        Operator::GreaterOrEqual => column.gt_eq(literal),
     }
-}
-
-/// A comparison with a number that the column's type can't hold.
-fn out_of_range(operator: Operator, above: bool) -> Option<Expr> {
-    let may_hold = match operator {
-        Operator::Equal => false,
-        Operator::NotEqual => true,
-        Operator::Less | Operator::LessOrEqual => above,
-        Operator::Greater | Operator::GreaterOrEqual => !above,
-    };
-    if may_hold { None } else { Some(lit(false)) }
 }
 
 /// The least text above everything that starts with the prefix, by bytes.
@@ -168,14 +179,24 @@ fn successor(prefix: &str) -> Option<String> {
 }
 
 /// A field's column, by its type.
-enum Column {
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Column {
     Text(&'static str),
-    Integer(&'static str),
+    /// A u32 in an i32: its upper half is negative.
+    Unsigned(&'static str),
     Long(&'static str),
     Time(&'static str),
 }
 
-fn column(field: Field) -> Column {
+impl Column {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Text(name) | Self::Unsigned(name) | Self::Long(name) | Self::Time(name) => name,
+        }
+    }
+}
+
+pub(crate) fn column(field: Field) -> Column {
     match field {
         Field::Id => Column::Text("id"),
         Field::Role => Column::Text("role"),
@@ -188,15 +209,15 @@ fn column(field: Field) -> Column {
         Field::Pod => Column::Text("pod"),
         Field::Container => Column::Text("container"),
         Field::SourceIp => Column::Text("source_ip"),
-        Field::SourcePort => Column::Integer("source_port"),
+        Field::SourcePort => Column::Unsigned("source_port"),
         Field::DestinationIp => Column::Text("destination_ip"),
-        Field::DestinationPort => Column::Integer("destination_port"),
+        Field::DestinationPort => Column::Unsigned("destination_port"),
         Field::Method => Column::Text("method"),
         Field::Scheme => Column::Text("scheme"),
         Field::Host => Column::Text("host"),
         Field::Path => Column::Text("path"),
         Field::Query => Column::Text("query"),
-        Field::Status => Column::Integer("status"),
+        Field::Status => Column::Unsigned("status"),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Pages of a search, and single exchanges.
 //!
-//! A page token names the version of the table that the first page saw, the last row that was given out, and
-//! the query. All pages of a search read that one version, so that they are stable under ingest: no row twice,
+//! A page token names the version of the table that the first page saw, the last row that was given out or the time
+//! that was reached, and the query. All pages of a search read that one version, so that they are stable under ingest: no row twice,
 //! none left out. A token is worth as long as the version is in the log and its files are kept.
 
 use std::{
@@ -12,27 +12,44 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use futures::{StreamExt, TryStreamExt};
+use futures::{StreamExt, TryStreamExt, stream};
 use prost::Message;
-use tap_expr::{Field, Operator, Predicate, Value};
-use tap_proto::v1::{Exchange, Order};
+use tap_proto::v1::Exchange;
 
 use crate::{
     Page, Query, Store, StoreError,
-    columns::{order_key, strip_details},
+    columns::order_key,
     log::view_of,
-    predicate::RowFilter,
-    scan::Scan,
-    view::View,
+    scan::{self, Found, Merge, Position, Scan},
+    view::{DataFile, View},
 };
 
 /// A page ends before it exceeds this, unless its first exchange does alone: below gRPC's usual 4 MiB.
 pub(crate) const PAGE_BYTES: usize = 3 * 1024 * 1024;
 
+/// Exchanges that are fetched at once: as many as fill a page on average. At least a few, and never so many that
+/// only large ones would take much memory.
+const MIN_FETCH: usize = 4;
+const MAX_FETCH: usize = 256;
+
+/// Files that are looked into at once for one id.
+const FILES_AT_ONCE: usize = 4;
+
 /// Versions kept for the searches that page through them.
 const PINNED_VIEWS: usize = 32;
 
 pub(crate) async fn search(store: &Store, query: Query) -> Result<Page, StoreError> {
+    let goes_on = query.page_token.is_some();
+    match page(store, query).await {
+        Err(StoreError::Read { path, source }) if goes_on && is_not_found(source.as_ref()) => {
+            tracing::debug!(path, "a file of a page token's version is gone");
+            Err(StoreError::InvalidToken("the page token has expired".to_owned()))
+        }
+        page => page,
+    }
+}
+
+async fn page(store: &Store, query: Query) -> Result<Page, StoreError> {
     let query_hash = hash(&query);
     let (view, after) = match query.page_token.as_deref() {
         None => (store.current().await?, None),
@@ -41,61 +58,74 @@ pub(crate) async fn search(store: &Store, query: Query) -> Result<Page, StoreErr
             token.check(query_hash)?;
             let view = view_at(store, token.version).await?;
             token.check_table(&view)?;
-            (view, Some((token.time, token.id)))
+            (view, Some(token.position))
         }
     };
-
-    let predicate = query.condition.predicate();
-    let filter = RowFilter::new(&predicate).map_err(|source| StoreError::Plan { source: source.into() })?;
-    let scan = Scan {
-        order: query.order,
-        times: times(query.start, query.end),
-        filter,
-        after,
-        // What the predicate does not decide may need the details.
-        summary: query.summary && query.condition.predicate_is_exact(),
+    let next_page = |position: Position| {
+        pin(store, &view);
+        Some(PageToken::new(position, &view, query_hash).to_string())
     };
-    let mut chunks = scan.run(store.table_objects(), &view).boxed();
+    let Query { condition, start, end, order, page_size, page_token: _, summary } = query;
+    let page_size = page_size.max(1);
+
+    let scan = Scan::new(Arc::new(condition), order, times(start, end), after);
+    let scan = scan.map_err(|source| StoreError::Plan { source: source.into() })?;
+    let files = store.files();
+    // One more tells whether there is another page.
+    let Found { rows, paused_at } = Merge::new(scan, files.clone(), &view).take(page_size + 1).await?;
 
     let mut exchanges: Vec<Exchange> = Vec::new();
     let mut bytes = 0;
-    while let Some(chunk) = chunks.try_next().await? {
-        for mut exchange in chunk {
-            if !query.condition.matches(&exchange) {
-                continue;
-            }
-            if query.summary {
-                strip_details(&mut exchange);
-            }
+    let mut rest = rows.as_slice();
+    while let Some(first) = rest.first()
+        && exchanges.len() < page_size
+    {
+        let fit = PAGE_BYTES as u64 / scan::exchange_bytes(&files, first).await?.max(1);
+        let fit = usize::try_from(fit).unwrap_or(usize::MAX).clamp(MIN_FETCH, MAX_FETCH);
+        let fetched;
+        (fetched, rest) = rest.split_at(fit.min(rest.len()).min(page_size - exchanges.len()));
+        for exchange in scan::fetch(&files, fetched, summary).await? {
             bytes += exchange.encoded_len();
-            let is_full = exchanges.len() >= query.page_size.max(1) || bytes > PAGE_BYTES;
             if let Some(last) = exchanges.last()
-                && is_full
+                && bytes > PAGE_BYTES
             {
-                let token = PageToken::after(last, &view, query_hash);
-                pin(store, &view);
-                return Ok(Page { next_page_token: Some(token.to_string()), exchanges });
+                return Ok(Page { next_page_token: next_page(position_of(last)), exchanges });
             }
             exchanges.push(exchange);
         }
     }
-    Ok(Page { exchanges, next_page_token: None })
+    let last = exchanges.last().filter(|_| !rest.is_empty()).map(position_of);
+    let next_page_token = last.or(paused_at).and_then(next_page);
+    Ok(Page { exchanges, next_page_token })
+}
+
+/// The place after the exchange.
+fn position_of(exchange: &Exchange) -> Position {
+    let (time, id) = order_key(exchange);
+    Position { time, id: Some(id.to_owned()) }
+}
+
+fn is_not_found(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut causes = std::iter::successors(Some(error), |error| error.source());
+    causes.any(|cause| matches!(cause.downcast_ref(), Some(object_store::Error::NotFound { .. })))
 }
 
 pub(crate) async fn get(store: &Store, id: &str) -> Result<Option<Exchange>, StoreError> {
     let view = store.current().await?;
-    let mut view = View::clone(&view);
-    view.files.retain(|_, file| file.may_hold(id));
-    let predicate = Predicate::Compare {
-        field: Field::Id,
-        operator: Operator::Equal,
-        value: Value::String(id.to_owned()),
+    let scan = Scan::of_id(id).map_err(|source| StoreError::Plan { source: source.into() })?;
+    let files = store.files();
+    let candidates: Vec<_> = scan.files(&view).map(Arc::clone).collect();
+    let look = |file: Arc<DataFile>| {
+        let (scan, files) = (&scan, &files);
+        async move { scan.any(files, &file).await }
     };
-    let filter = RowFilter::new(&predicate).map_err(|source| StoreError::Plan { source: source.into() })?;
-    let scan =
-        Scan { order: Order::NewestFirst, times: i64::MIN..=i64::MAX, filter, after: None, summary: false };
-    let mut chunks = scan.run(store.table_objects(), &view).boxed();
-    Ok(chunks.try_next().await?.into_iter().flatten().next())
+    let mut found = stream::iter(candidates).map(look).buffer_unordered(FILES_AT_ONCE).boxed();
+    while let Some(row) = found.try_next().await? {
+        if let Some(row) = row {
+            return Ok(scan::fetch(&files, &[row], false).await?.pop());
+        }
+    }
+    Ok(None)
 }
 
 /// start <= time < end, in the table's microseconds.
@@ -163,14 +193,12 @@ struct PageToken {
     query: u64,
     table: String,
     version: u64,
-    time: i64,
-    id: String,
+    position: Position,
 }
 
 impl PageToken {
-    fn after(exchange: &Exchange, view: &View, query: u64) -> Self {
-        let (time, id) = order_key(exchange);
-        Self { query, table: view.table_mark().to_owned(), version: view.version, time, id: id.to_owned() }
+    fn new(position: Position, view: &View, query: u64) -> Self {
+        Self { query, table: view.table_mark().to_owned(), version: view.version, position }
     }
 
     fn check(&self, query: u64) -> Result<(), StoreError> {
@@ -192,8 +220,9 @@ impl PageToken {
 
 impl std::fmt::Display for PageToken {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { query, table, version, time, id } = self;
-        write!(f, "p1.{query:016x}.{table}.{version}.{time}.{id}")
+        let Self { query, table, version, position: Position { time, id } } = self;
+        write!(f, "p1.{query:016x}.{table}.{version}.{time}")?;
+        id.iter().try_for_each(|id| write!(f, ".{id}"))
     }
 }
 
@@ -210,8 +239,7 @@ impl FromStr for PageToken {
                 query: u64::from_str_radix(parts.next()?, 16).ok()?,
                 table: parts.next()?.to_owned(),
                 version: parts.next()?.parse().ok()?,
-                time: parts.next()?.parse().ok()?,
-                id: parts.next()?.to_owned(),
+                position: Position { time: parts.next()?.parse().ok()?, id: parts.next().map(str::to_owned) },
             })
         };
         parse().ok_or_else(|| StoreError::InvalidToken("the page token is malformed".to_owned()))

@@ -13,8 +13,13 @@ use deltalake::{
 };
 use object_store::path::Path;
 use serde::Deserialize;
+use tap_expr::{Field, Predicate};
 
-use crate::{Cause, ledger::InFile};
+use crate::{
+    Cause,
+    bounds::{self, Bounds},
+    ledger::InFile,
+};
 
 /// One version of the table. Old views stay readable for as long as their files exist.
 #[derive(Clone, Debug)]
@@ -33,8 +38,11 @@ pub(crate) struct DataFile {
     pub(crate) size: u64,
     /// Of `time`, in microseconds; everything where unknown.
     pub(crate) times: RangeInclusive<i64>,
-    /// The lowest and the highest id; `None` where unknown.
-    ids: Option<(String, String)>,
+    /// The lowest and the highest value in the file; `None` where unknown.
+    ids: Option<(Box<str>, Box<str>)>,
+    namespaces: Option<(Box<str>, Box<str>)>,
+    workloads: Option<(Box<str>, Box<str>)>,
+    statuses: Option<(i64, i64)>,
     /// What is in the file by agent and epoch, once someone has counted it.
     pub(crate) in_file: OnceLock<Vec<InFile>>,
 }
@@ -53,6 +61,15 @@ impl View {
             files.insert(file.path.to_string(), Arc::new(file));
         }
         Ok(Self { version: snapshot.version(), table_id: snapshot.metadata().id().into(), files })
+    }
+
+    /// The files that may hold rows of these times of which the predicate is true, by the log's statistics.
+    pub(crate) fn may_match(
+        &self,
+        predicate: &Predicate,
+        times: &RangeInclusive<i64>,
+    ) -> impl Iterator<Item = &Arc<DataFile>> {
+        self.files.values().filter(|file| file.may_match(predicate, times))
     }
 
     /// Enough of the table's id to tell a token of another table.
@@ -94,6 +111,10 @@ impl DataFile {
             // Writers may cut the statistics to milliseconds.
             times: first..=last.saturating_add(999),
             ids: min.id.zip(max.id),
+            namespaces: min.namespace.zip(max.namespace),
+            workloads: min.workload.zip(max.workload),
+            // The upper half of an unsigned status is negative in the table, so that the ends are not in its order.
+            statuses: min.status.zip(max.status).filter(|(least, _)| *least >= 0),
             in_file: OnceLock::new(),
         }
     }
@@ -106,8 +127,25 @@ impl DataFile {
         Some(Self::new(object_path(&add.path)?, u64::try_from(add.size).ok()?, add.stats.as_deref()))
     }
 
-    pub(crate) fn may_hold(&self, id: &str) -> bool {
-        self.ids.as_ref().is_none_or(|(lowest, highest)| (lowest.as_str()..=highest).contains(&id))
+    /// Whether a row of one of these times may be in the file, of which the predicate is true.
+    pub(crate) fn may_match(&self, predicate: &Predicate, times: &RangeInclusive<i64>) -> bool {
+        self.times.start() <= times.end()
+            && times.start() <= self.times.end()
+            && bounds::may_hold(predicate, &|field| self.bounds(field))
+    }
+
+    fn bounds(&self, field: Field) -> Option<Bounds<'_>> {
+        fn text(ends: &Option<(Box<str>, Box<str>)>) -> Option<Bounds<'_>> {
+            ends.as_ref().map(|(least, greatest)| Bounds::Text(least, greatest))
+        }
+        match field {
+            Field::Id => text(&self.ids),
+            Field::Namespace => text(&self.namespaces),
+            Field::Workload => text(&self.workloads),
+            Field::Status => self.statuses.map(|(least, greatest)| Bounds::Integer(least, greatest)),
+            Field::Time => Some(Bounds::of_times(*self.times.start(), *self.times.end())),
+            _ => None,
+        }
     }
 }
 
@@ -120,15 +158,18 @@ fn object_path(path: &str) -> Option<Path> {
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Statistics {
-    min_values: Bounds,
-    max_values: Bounds,
+    min_values: Ends,
+    max_values: Ends,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Bounds {
-    id: Option<String>,
+struct Ends {
+    id: Option<Box<str>>,
     time: Option<String>,
+    namespace: Option<Box<str>>,
+    workload: Option<Box<str>>,
+    status: Option<i64>,
 }
 
 /// Microseconds since 1970, to be taken one lower where it is a lower bound: times before 1970 are cut towards it.

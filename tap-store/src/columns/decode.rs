@@ -7,12 +7,9 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use deltalake::arrow::{
-    array::{
-        Array, AsArray, BinaryArray, Decimal128Array, Int32Array, Int64Array, ListArray, MapArray,
-        RecordBatch, RecordBatchOptions, StringArray, StructArray, TimestampMicrosecondArray,
-    },
+    array::{Array, AsArray, ListArray, MapArray, RecordBatch, RecordBatchOptions},
     compute::cast,
-    datatypes::{Decimal128Type, Int32Type, Int64Type, Schema, TimestampMicrosecondType},
+    datatypes::{Int32Type, Int64Type, Schema},
     error::ArrowError,
 };
 use tap_proto::v1::{
@@ -20,7 +17,10 @@ use tap_proto::v1::{
     body::Content, completeness::State,
 };
 
-use super::{duration, timestamp};
+use super::{
+    duration, timestamp,
+    typed::{Columns, EndpointColumns, Long, MessageColumns, Text, TimingColumns},
+};
 use crate::schema;
 
 /// The batch with each known column in the type that the schema gives it.
@@ -57,97 +57,7 @@ pub(crate) fn exchanges(batch: &RecordBatch) -> Vec<Exchange> {
     (0..batch.num_rows()).map(|row| columns.exchange(row)).collect()
 }
 
-/// The columns of a batch by their type; `None` where the batch has no such column.
-struct Columns<'a> {
-    id: Text<'a>,
-    time: Option<&'a TimestampMicrosecondArray>,
-    time_nanos: Integer<'a>,
-    duration_ns: Long<'a>,
-    timing: Option<TimingColumns<'a>>,
-    role: Text<'a>,
-    target: Text<'a>,
-    node: Text<'a>,
-    namespace: Text<'a>,
-    workload: Text<'a>,
-    pod: Text<'a>,
-    pod_uid: Text<'a>,
-    container: Text<'a>,
-    labels: Option<&'a MapArray>,
-    source: EndpointColumns<'a>,
-    destination: EndpointColumns<'a>,
-    flow: Unsigned<'a>,
-    flow_index: Long<'a>,
-    method: Text<'a>,
-    scheme: Text<'a>,
-    host: Text<'a>,
-    path: Text<'a>,
-    query: Text<'a>,
-    request_version: Text<'a>,
-    request: MessageColumns<'a>,
-    status: Integer<'a>,
-    reason: Text<'a>,
-    response_version: Text<'a>,
-    response: MessageColumns<'a>,
-    interim_statuses: Option<&'a ListArray>,
-    redactions: Option<&'a ListArray>,
-    wire_bytes: Long<'a>,
-    agent: Text<'a>,
-    epoch: Unsigned<'a>,
-    sequence: Long<'a>,
-    redaction_key: Text<'a>,
-}
-
-impl<'a> Columns<'a> {
-    fn of(batch: &'a RecordBatch) -> Self {
-        let text = |name: &str| Text(batch.column_by_name(name).and_then(|column| column.as_string_opt()));
-        let long =
-            |name: &str| Long(batch.column_by_name(name).and_then(|c| c.as_primitive_opt::<Int64Type>()));
-        let integer =
-            |name: &str| Integer(batch.column_by_name(name).and_then(|c| c.as_primitive_opt::<Int32Type>()));
-        let unsigned = |name: &str| {
-            Unsigned(batch.column_by_name(name).and_then(|c| c.as_primitive_opt::<Decimal128Type>()))
-        };
-        let list = |name: &str| batch.column_by_name(name).and_then(|column| column.as_list_opt());
-        Self {
-            id: text("id"),
-            time: batch.column_by_name("time").and_then(|c| c.as_primitive_opt::<TimestampMicrosecondType>()),
-            time_nanos: integer("time_nanos"),
-            duration_ns: long("duration_ns"),
-            timing: batch.column_by_name("timing").and_then(|c| c.as_struct_opt()).map(TimingColumns::of),
-            role: text("role"),
-            target: text("target"),
-            node: text("node"),
-            namespace: text("namespace"),
-            workload: text("workload"),
-            pod: text("pod"),
-            pod_uid: text("pod_uid"),
-            container: text("container"),
-            labels: batch.column_by_name("labels").and_then(|column| column.as_map_opt()),
-            source: EndpointColumns::of("source", text, integer),
-            destination: EndpointColumns::of("destination", text, integer),
-            flow: unsigned("flow"),
-            flow_index: long("flow_index"),
-            method: text("method"),
-            scheme: text("scheme"),
-            host: text("host"),
-            path: text("path"),
-            query: text("query"),
-            request_version: text("request_version"),
-            request: MessageColumns::of("request", batch),
-            status: integer("status"),
-            reason: text("reason"),
-            response_version: text("response_version"),
-            response: MessageColumns::of("response", batch),
-            interim_statuses: list("interim_statuses"),
-            redactions: list("redactions"),
-            wire_bytes: long("wire_bytes"),
-            agent: text("agent"),
-            epoch: unsigned("epoch"),
-            sequence: long("sequence"),
-            redaction_key: text("redaction_key"),
-        }
-    }
-
+impl Columns<'_> {
     fn exchange(&self, row: usize) -> Exchange {
         let micros = self.time.map_or(0, |time| time.value(row));
         Exchange {
@@ -212,29 +122,7 @@ impl<'a> Columns<'a> {
     }
 }
 
-struct TimingColumns<'a> {
-    present: &'a StructArray,
-    clock: Text<'a>,
-    request_start_ns: Long<'a>,
-    request_end_ns: Long<'a>,
-    response_start_ns: Long<'a>,
-    response_end_ns: Long<'a>,
-}
-
-impl<'a> TimingColumns<'a> {
-    fn of(timing: &'a StructArray) -> Self {
-        let long =
-            |name: &str| Long(timing.column_by_name(name).and_then(|c| c.as_primitive_opt::<Int64Type>()));
-        Self {
-            present: timing,
-            clock: Text(timing.column_by_name("clock").and_then(|column| column.as_string_opt())),
-            request_start_ns: long("request_start_ns"),
-            request_end_ns: long("request_end_ns"),
-            response_start_ns: long("response_start_ns"),
-            response_end_ns: long("response_end_ns"),
-        }
-    }
-
+impl TimingColumns<'_> {
     fn get(&self, row: usize) -> Option<Timing> {
         self.present.is_valid(row).then(|| Timing {
             clock: self.clock.string(row),
@@ -246,27 +134,7 @@ impl<'a> TimingColumns<'a> {
     }
 }
 
-struct EndpointColumns<'a> {
-    ip: Text<'a>,
-    port: Integer<'a>,
-    namespace: Text<'a>,
-    pod: Text<'a>,
-    service: Text<'a>,
-    workload: Text<'a>,
-}
-
-impl<'a> EndpointColumns<'a> {
-    fn of(end: &str, text: impl Fn(&str) -> Text<'a>, integer: impl Fn(&str) -> Integer<'a>) -> Self {
-        Self {
-            ip: text(&format!("{end}_ip")),
-            port: integer(&format!("{end}_port")),
-            namespace: text(&format!("{end}_namespace")),
-            pod: text(&format!("{end}_pod")),
-            service: text(&format!("{end}_service")),
-            workload: text(&format!("{end}_workload")),
-        }
-    }
-
+impl EndpointColumns<'_> {
     fn get(&self, row: usize) -> Option<Endpoint> {
         let ip = self.ip.get(row)?.to_owned();
         Some(Endpoint {
@@ -280,34 +148,7 @@ impl<'a> EndpointColumns<'a> {
     }
 }
 
-/// What requests and responses have alike.
-struct MessageColumns<'a> {
-    headers: Option<&'a ListArray>,
-    trailers: Option<&'a ListArray>,
-    body_text: Text<'a>,
-    body_binary: Option<&'a BinaryArray>,
-    body_size: Long<'a>,
-    body_decoded_from: Text<'a>,
-    body_dropped: Text<'a>,
-    completeness: Option<&'a StructArray>,
-}
-
-impl<'a> MessageColumns<'a> {
-    fn of(message: &str, batch: &'a RecordBatch) -> Self {
-        let column = |name: &str| batch.column_by_name(&format!("{message}_{name}"));
-        let text = |name: &str| Text(column(name).and_then(|column| column.as_string_opt()));
-        Self {
-            headers: column("headers").and_then(|column| column.as_list_opt()),
-            trailers: column("trailers").and_then(|column| column.as_list_opt()),
-            body_text: text("body_text"),
-            body_binary: column("body_binary").and_then(|column| column.as_binary_opt()),
-            body_size: Long(column("body_size").and_then(|column| column.as_primitive_opt::<Int64Type>())),
-            body_decoded_from: text("body_decoded_from"),
-            body_dropped: text("body_dropped"),
-            completeness: column("completeness").and_then(|column| column.as_struct_opt()),
-        }
-    }
-
+impl MessageColumns<'_> {
     fn headers(&self, row: usize) -> Vec<Header> {
         self.headers.map(|list| headers(list, row)).unwrap_or_default()
     }
@@ -345,51 +186,7 @@ impl<'a> MessageColumns<'a> {
     }
 }
 
-#[derive(Clone, Copy)]
-struct Text<'a>(Option<&'a StringArray>);
-
-impl<'a> Text<'a> {
-    fn get(&self, row: usize) -> Option<&'a str> {
-        self.0.filter(|column| column.is_valid(row)).map(|column| column.value(row))
-    }
-
-    fn string(&self, row: usize) -> String {
-        self.get(row).unwrap_or_default().to_owned()
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Integer<'a>(Option<&'a Int32Array>);
-
-impl Integer<'_> {
-    fn get(&self, row: usize) -> Option<i32> {
-        self.0.filter(|column| column.is_valid(row)).map(|column| column.value(row))
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Long<'a>(Option<&'a Int64Array>);
-
-impl Long<'_> {
-    fn get(&self, row: usize) -> Option<i64> {
-        self.0.filter(|column| column.is_valid(row)).map(|column| column.value(row))
-    }
-
-    fn unsigned(&self, row: usize) -> u64 {
-        self.get(row).unwrap_or(0) as u64
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Unsigned<'a>(Option<&'a Decimal128Array>);
-
-impl Unsigned<'_> {
-    fn get(&self, row: usize) -> u64 {
-        self.0.map_or(0, |column| u64::try_from(column.value(row)).unwrap_or(0))
-    }
-}
-
-fn role(name: Option<&str>) -> Role {
+pub(super) fn role(name: Option<&str>) -> Role {
     match name {
         Some("inbound") => Role::Inbound,
         Some("outbound") => Role::Outbound,
@@ -408,7 +205,7 @@ fn state(name: Option<&str>) -> State {
     }
 }
 
-fn entries(map: &MapArray, row: usize) -> BTreeMap<String, String> {
+pub(super) fn entries(map: &MapArray, row: usize) -> BTreeMap<String, String> {
     let entries = map.value(row);
     let keys = Text(entries.column(0).as_string_opt());
     let values = Text(entries.column(1).as_string_opt());
