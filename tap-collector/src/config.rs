@@ -16,9 +16,10 @@ use crate::replays::AllowedTarget;
 mod mirrors;
 mod values;
 
+pub use values::parse_store;
 use values::{
     MIB, parse_address, parse_interval, parse_kubernetes_name, parse_log_filter, parse_size_within,
-    parse_store, text_or_number,
+    text_or_number,
 };
 
 /// Loopback: the data port has no authentication. In a cluster, where the network is somebody's policy, set
@@ -56,6 +57,11 @@ pub struct Settings {
     /// The table's place: a directory, file:///DIRECTORY or s3://BUCKET/PREFIX [default: podtap-data]
     #[arg(long, value_name = "URL")]
     pub store: Option<String>,
+
+    /// Only read the table: agents are refused, mirrors send what other collectors commit. Needs no right but to
+    /// list and get
+    #[arg(long)]
+    pub read_only: bool,
 
     /// Commit at least this often while there is something to commit [default: 1s]
     #[arg(long, value_name = "DURATION")]
@@ -111,6 +117,7 @@ struct FileSettings {
     listen: Option<String>,
     admin: AdminSection,
     store: Option<String>,
+    read_only: bool,
     commit: CommitSection,
     queue: QueueSection,
     replay: ReplaySection,
@@ -174,6 +181,7 @@ pub struct Config {
     pub listen: SocketAddr,
     pub admin_listen: SocketAddr,
     pub store: Url,
+    pub read_only: bool,
     pub commit_interval: Duration,
     pub commit_bytes: usize,
     pub queue_bytes: usize,
@@ -218,13 +226,25 @@ impl Settings {
 
     /// These settings, and where one is not set, that of `file`.
     fn over(self, file: FileSettings) -> Self {
-        let FileSettings { listen, admin, store, commit, queue, replay, mirror, mirrors, kubernetes, log } =
-            file;
+        let FileSettings {
+            listen,
+            admin,
+            store,
+            read_only,
+            commit,
+            queue,
+            replay,
+            mirror,
+            mirrors,
+            kubernetes,
+            log,
+        } = file;
         Self {
             config: self.config,
             listen: self.listen.or(listen),
             admin_listen: self.admin_listen.or(admin.listen),
             store: self.store.or(store),
+            read_only: self.read_only || read_only,
             commit_interval: self.commit_interval.or(commit.interval),
             commit_bytes: self.commit_bytes.or(commit.bytes),
             queue_bytes: self.queue_bytes.or(queue.bytes),
@@ -253,6 +273,7 @@ impl Settings {
             listen,
             admin_listen,
             store,
+            read_only,
             commit_interval,
             commit_bytes,
             queue_bytes,
@@ -293,6 +314,14 @@ impl Settings {
         });
         let lease = errors.take("kubernetes.lease", kubernetes_lease, DEFAULT_LEASE, parse_kubernetes_name);
         let kubernetes = lease.filter(|_| kubernetes).map(|lease| KubernetesConfig { namespace, lease });
+        if read_only && kubernetes.is_some() {
+            errors.0.push(ConfigError::Value {
+                setting: "read_only",
+                value: read_only.to_string(),
+                reason: "can't be with kubernetes.enabled: statuses and names of peers are for who takes agents' streams"
+                    .to_owned(),
+            });
+        }
         let log_filter = errors.take("log.filter", log, "info", parse_log_filter);
         let log_format = errors.take("log.format", log_format, "text", |text| {
             text.parse::<LogFormat>().map_err(|error| error.to_string())
@@ -303,6 +332,7 @@ impl Settings {
                 listen: listen?,
                 admin_listen: admin_listen?,
                 store: store?,
+                read_only,
                 commit_interval: commit_interval?,
                 commit_bytes: commit_bytes?,
                 queue_bytes: queue_bytes?,
@@ -328,6 +358,7 @@ impl fmt::Display for Config {
             listen,
             admin_listen,
             store,
+            read_only,
             commit_interval,
             commit_bytes,
             queue_bytes,
@@ -347,7 +378,7 @@ impl fmt::Display for Config {
         store.set_query(store.query().map(|_| "redacted"));
         write!(
             f,
-            "listen={listen} admin.listen={admin_listen} store={store} \
+            "listen={listen} admin.listen={admin_listen} store={store} read_only={read_only} \
              commit.interval={commit_interval:?} commit.bytes={commit_bytes} queue.bytes={queue_bytes} \
              replay.allow_targets=[{targets}] mirror.allow_targets=[{mirror_targets}] mirrors=[{mirrors}] \
              kubernetes.enabled={enabled}",

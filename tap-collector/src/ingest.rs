@@ -99,6 +99,9 @@ impl IngestService for Ingest {
         request: Request<Streaming<IngestRequest>>,
     ) -> Result<Response<Self::IngestStream>, Status> {
         let shared = Arc::clone(&self.shared);
+        if shared.gate.is_read_only() {
+            return Err(Status::failed_precondition("this collector only reads the table (read_only)"));
+        }
         let slot = Arc::clone(&shared.streams).try_acquire_owned().map_err(|_| {
             Status::resource_exhausted(format!("this collector serves {MAX_STREAMS} streams already"))
         })?;

@@ -10,6 +10,7 @@
 //! - `mirrors`: what became durable is sent at other targets, too.
 //! - `kubernetes`: in a cluster, the names of peers and the statuses of TapPolicies.
 //! - `store_gate`: a store that can't be reached is a state, not a crash.
+//! - [`read_table`]: the query side in another program, for a table without a collector.
 //! - `metrics`: the list of the collector's metrics. The admin routes are those of `tap_admin`.
 //!
 //! Captured bytes are never logged: messages carry ids and sizes.
@@ -24,11 +25,13 @@ mod kubernetes;
 mod ledgers;
 mod metrics;
 mod mirrors;
+mod reader;
 mod replays;
 mod server;
 mod status;
 mod store_gate;
 
-pub use config::{Config, ConfigError, Settings};
+pub use config::{Config, ConfigError, Settings, parse_store};
+pub use reader::read_table;
 pub use replays::AllowedTarget;
 pub use server::{Listeners, run};

@@ -7,12 +7,14 @@
 //! - The committer hands over what is durable, and only then: an exchange is mirrored by the collector that stored it, and
 //!   never a second time after a crash. docs/design/0008 says what that costs.
 //! - It never waits. Where the feed has no room, what was stored goes by unlooked at and is counted: `overrun`.
+//! - A collector that only reads follows the table's commits instead (`table`), and may wait.
 //! - Mirrors come from the settings, and from the TapPolicies that the API server knows ([`Mirrors::follow`]). Those of policies
 //!   go only where the settings allow, and only with what agents say that the policy keeps.
 
 mod metrics;
 mod policies;
 mod service;
+mod table;
 
 use std::{
     collections::BTreeMap,
@@ -127,6 +129,14 @@ impl Mirrors {
                 let count = batch.exchanges.len() as u64;
                 running(&entries).for_each(|mirror| mirror.overrun(count));
             }
+        }
+    }
+
+    /// Hands over what another collector made durable, once there is room.
+    async fn feed_when_room(&self, batch: Batch, bytes: usize) {
+        let units = bytes.div_ceil(UNIT).clamp(1, FEED_BYTES / UNIT) as u32;
+        if let Ok(room) = Arc::clone(&self.shared.room).acquire_many_owned(units).await {
+            let _ = self.shared.feed.send(Fed { batch, _room: room });
         }
     }
 

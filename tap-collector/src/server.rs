@@ -109,7 +109,8 @@ pub async fn run(
     registry.sub_registry_with_prefix("podtap_collector").register_collector(Box::new(mirrors.clone()));
 
     // Before the admin port answers: from here on it is known that the store is not reached yet.
-    let gate = Arc::new(StoreGate::new(config.store.clone(), readiness.clone(), metrics.clone()));
+    let gate =
+        Arc::new(StoreGate::new(config.store.clone(), config.read_only, readiness.clone(), metrics.clone()));
 
     // The admin port outlives the drain, so that it can be watched.
     let admin_shutdown = CancellationToken::new();
@@ -133,10 +134,12 @@ pub async fn run(
         let gate = Arc::clone(&gate);
         async move { gate.open().await }
     });
-    background.spawn({
+    if config.read_only {
+        background.spawn(mirrors.clone().follow_table(Arc::clone(&gate), shutdown.clone()));
+    } else {
         let (ledgers, shutdown) = (Arc::clone(&ledgers), shutdown.clone());
-        async move { ledgers.write_until(shutdown).await }
-    });
+        background.spawn(async move { ledgers.write_until(shutdown).await });
+    }
 
     let peers = config.kubernetes.map(|config| {
         let peers = Arc::new(Peers::new(metrics.clone()));

@@ -19,6 +19,7 @@ const CONDITION: &str = "store";
 #[derive(Debug)]
 pub(crate) struct StoreGate {
     url: Url,
+    read_only: bool,
     readiness: Readiness,
     metrics: Metrics,
     store: watch::Sender<Option<Store>>,
@@ -28,10 +29,11 @@ pub(crate) struct StoreGate {
 }
 
 impl StoreGate {
-    pub(crate) fn new(url: Url, readiness: Readiness, metrics: Metrics) -> Self {
+    pub(crate) fn new(url: Url, read_only: bool, readiness: Readiness, metrics: Metrics) -> Self {
         let away = Mutex::new(Some(readiness.pending(CONDITION)));
         Self {
             url,
+            read_only,
             readiness,
             metrics,
             store: watch::Sender::new(None),
@@ -45,12 +47,12 @@ impl StoreGate {
         let mut backoff = Backoff::default();
         let mut told = false;
         loop {
-            match Store::open(&self.url).await {
-                Ok(store) => {
-                    self.store.send_replace(Some(store));
-                    self.reached();
-                    return;
-                }
+            let opened = match self.read_only {
+                true => Store::open_read_only(&self.url).await,
+                false => Store::open(&self.url).await,
+            };
+            match opened {
+                Ok(store) => return self.hold(store),
                 // It is away from the start: `failed` would see no change to tell of.
                 Err(error) if !told => {
                     warn!(%error, "store can't be reached; trying on");
@@ -60,6 +62,16 @@ impl StoreGate {
             }
             backoff.pause().await;
         }
+    }
+
+    /// The store is open.
+    pub(crate) fn hold(&self, store: Store) {
+        self.store.send_replace(Some(store));
+        self.reached();
+    }
+
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.read_only
     }
 
     /// The store, once it was opened.
@@ -83,7 +95,7 @@ impl StoreGate {
         }
     }
 
-    /// A write came through.
+    /// A write came through, or a read where nothing is written.
     pub(crate) fn reached(&self) {
         if self.with_away(Option::take).is_some() {
             info!("store reached");
@@ -92,7 +104,7 @@ impl StoreGate {
         }
     }
 
-    /// A write failed and will be tried again.
+    /// A write failed and will be tried again; or a read where nothing is written.
     pub(crate) fn failed(&self, error: &StoreError) {
         let begins = self.with_away(|away| {
             let begins = away.is_none();
@@ -100,11 +112,14 @@ impl StoreGate {
             begins
         });
         if begins {
-            warn!(%error, "store can't be written; what is queued is kept and tried again");
+            match self.read_only {
+                true => warn!(%error, "store can't be read; trying on"),
+                false => warn!(%error, "store can't be written; what is queued is kept and tried again"),
+            }
             self.metrics.store_reachable.set(0);
             self.reachable.send_replace(false);
         } else {
-            debug!(%error, "store still can't be written");
+            debug!(%error, "store is still away");
         }
     }
 

@@ -64,6 +64,13 @@ pub enum ConditionError {
     Parser { message: String },
 }
 
+/// Matches everything, as the empty condition does.
+impl Default for Condition {
+    fn default() -> Self {
+        Self { root: None, predicate: Predicate::True, exact: true }
+    }
+}
+
 impl Condition {
     /// Parses and checks `source`. The empty condition matches everything.
     pub fn parse(source: &str) -> Result<Self, ConditionError> {

@@ -14,6 +14,7 @@ use std::{
 
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use url::Url;
 
 pub use self::{
     judging::{Diff, Judging, ReportFile, ReportFormat},
@@ -39,6 +40,10 @@ pub struct Cli {
         default_value = "http://127.0.0.1:7070"
     )]
     pub collector: String,
+    /// Read the table itself, at the collector's `store`, in place of a collector: a directory or a bucket, with no right
+    /// but to list and get.
+    #[arg(long, global = true, value_name = "URL", env = "PODTAP_STORE", value_parser = tap_collector::parse_store)]
+    pub store: Option<Url>,
     /// How to print: a table for people, protobuf's JSON, or that with one object a line.
     #[arg(long, short, global = true, value_enum, default_value_t = Output::Table)]
     pub output: Output,

@@ -20,7 +20,7 @@ use clap::CommandFactory as _;
 
 use crate::{
     cli::{Cli, Command, Invocation, Output},
-    connect::Collector,
+    connect::{Collector, Source},
     render::Style,
 };
 
@@ -62,7 +62,7 @@ impl From<Verdict> for ExitCode {
 
 /// Runs one command; prints to `out` and, where it is about the run itself, to standard error.
 pub async fn run(invocation: Invocation, out: &mut impl Write) -> Result<Verdict> {
-    let Invocation { cli: Cli { collector, output, timeout, command }, program, style } = invocation;
+    let Invocation { cli: Cli { collector, store, output, timeout, command }, program, style } = invocation;
     if let Command::Completion { shell } = command {
         // Not straight to `out`: a failed write would be a panic.
         let mut script = Vec::new();
@@ -74,14 +74,14 @@ pub async fn run(invocation: Invocation, out: &mut impl Write) -> Result<Verdict
     if let Command::Redact(arguments) = command {
         return redact::run(arguments, output, &style, out);
     }
+    let source = Source { collector, store, timeout };
     // Needs one only where it has no file.
     if let Command::Mock(arguments) = command {
-        let source = mock::Source { collector: &collector, timeout };
-        return mock::run(source, *arguments, output, &style, out).await;
+        return mock::run(&source, *arguments, output, &style, out).await;
     }
     // Needs one only without a file.
     if let Command::Diff(arguments) = command {
-        return diff::run(arguments, (&collector, timeout), output, &style, out).await;
+        return diff::run(arguments, &source, output, &style, out).await;
     }
     if let Command::Replay(arguments) = &command {
         if replay::needs_no_collector(arguments) {
@@ -90,7 +90,12 @@ pub async fn run(invocation: Invocation, out: &mut impl Write) -> Result<Verdict
         // Wrong settings are told before anything is connected.
         replay::check(arguments)?;
     }
-    let collector = Collector::connect(&collector, timeout).await?;
+    if source.store.is_some() && needs_collector(&command) {
+        let reason =
+            "--store: a table only answers questions; what runs, runs in a collector: leave --store out";
+        return Err(WrongUsage(reason.to_owned()).into());
+    }
+    let collector = source.connect().await?;
     let session = Session { collector, output, style, out };
     match command {
         Command::Search(arguments) => search::run(session, arguments).await,
@@ -104,5 +109,14 @@ pub async fn run(invocation: Invocation, out: &mut impl Write) -> Result<Verdict
         Command::Redact(_) | Command::Mock(_) | Command::Diff(_) | Command::Completion { .. } => {
             Ok(Verdict::Good)
         }
+    }
+}
+
+/// Whether a table does not do in a collector's place.
+fn needs_collector(command: &Command) -> bool {
+    match command {
+        Command::Mirror(_) => true,
+        Command::Replay(arguments) => arguments.sending.remote,
+        _ => false,
     }
 }

@@ -1,4 +1,4 @@
-//! The connection to the collector, and errors that say what to do.
+//! The connection to the collector, or to the table in its place, and errors that say what to do.
 
 use std::{error::Error as _, time::Duration};
 
@@ -15,6 +15,7 @@ use tonic::{
     codec::CompressionEncoding,
     transport::{Channel, Endpoint},
 };
+use url::Url;
 
 /// A page of a search is at most 3 MiB, but one exchange with large bodies may be more.
 const MAX_MESSAGE_BYTES: usize = 256 * 1024 * 1024;
@@ -22,16 +23,37 @@ const MAX_MESSAGE_BYTES: usize = 256 * 1024 * 1024;
 /// Between attempts to reach a collector that has gone.
 pub(crate) const RETRY: Duration = Duration::from_secs(1);
 
-/// A collector that answered.
+/// Where captures are asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct Source {
+    pub(crate) collector: String,
+    /// Read in place of a collector.
+    pub(crate) store: Option<Url>,
+    pub(crate) timeout: Duration,
+}
+
+/// A collector that answered, or a table that is read in its place.
 #[derive(Clone, Debug)]
 pub(crate) struct Collector {
     channel: Channel,
     timeout: Duration,
 }
 
+impl Source {
+    pub(crate) async fn connect(&self) -> Result<Collector> {
+        match &self.store {
+            Some(store) => {
+                let channel = tap_collector::read_table(store).await?;
+                Ok(Collector { channel, timeout: self.timeout })
+            }
+            None => Collector::connect(&self.collector, self.timeout).await,
+        }
+    }
+}
+
 impl Collector {
     /// Connects to `url`. Each call is given `timeout`, streams are not.
-    pub(crate) async fn connect(url: &str, timeout: Duration) -> Result<Self> {
+    async fn connect(url: &str, timeout: Duration) -> Result<Self> {
         if url.starts_with("https:") {
             bail!("collector {url}: https is not supported yet");
         }
@@ -124,7 +146,7 @@ pub(crate) fn explain(status: &Status, filter: &str) -> anyhow::Error {
             None => anyhow!("{message}"),
         },
         Code::NotFound | Code::PermissionDenied | Code::FailedPrecondition => anyhow!("{message}"),
-        Code::Unavailable => anyhow!("the collector has gone or is not ready: {message}"),
+        Code::Unavailable => anyhow!("no answer, or not yet: {message}"),
         Code::DeadlineExceeded => {
             anyhow!("the collector did not answer in time; --timeout gives it longer, --since less to do")
         }

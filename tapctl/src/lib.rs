@@ -1,6 +1,6 @@
 //! The command line of Podtap: what was captured, what was lost, replays of it, and what redaction does.
 //!
-//! Speaks gRPC to a collector and keeps nothing. Captured text is hostile until shown otherwise: nothing of
+//! Speaks gRPC to a collector, or to the collector's query services over a table in this process, and keeps nothing. Captured text is hostile until shown otherwise: nothing of
 //! it reaches a terminal but through [`render::escape`].
 //!
 //! Exit status: 0 done, 1 failed, 64 wrong usage.

@@ -14,7 +14,8 @@ pub(super) fn parse_address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| "must be ADDRESS:PORT, as 127.0.0.1:7070 or [::]:7070".to_owned())
 }
 
-pub(super) fn parse_store(text: &str) -> Result<Url, String> {
+/// The URL of a store, from one or from a path.
+pub fn parse_store(text: &str) -> Result<Url, String> {
     if text.is_empty() {
         return Err("must not be empty".to_owned());
     }

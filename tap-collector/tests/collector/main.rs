@@ -12,6 +12,7 @@ mod ledger;
 mod mirror;
 mod process;
 mod queries;
+mod read_only;
 mod replay;
 mod shutdown;
 mod store_away;

@@ -1,6 +1,6 @@
 //! `tapctl diff`: sends captured requests to two versions of a server, and tells where their answers differ.
 
-use std::{io::Write, time::Duration};
+use std::io::Write;
 
 use anyhow::{Context as _, Error, Result, bail};
 use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
@@ -20,13 +20,13 @@ use super::{
 use crate::{
     captures::Captures,
     cli::{self, Output},
-    connect::{Collector, explain},
+    connect::{Collector, Source, explain},
     render::{Style, json, report},
 };
 
 pub(super) async fn run(
     arguments: cli::Diff,
-    collector: (&str, Duration),
+    source: &Source,
     output: Output,
     style: &Style,
     out: &mut impl Write,
@@ -36,10 +36,9 @@ pub(super) async fn run(
     let (exchanges, filter) = match &arguments.file {
         Some(path) => (stream::iter(Captures::open(path)?).map_err(Error::from).boxed(), String::new()),
         None => {
-            let (url, timeout) = collector;
             let search = search(&arguments);
             let filter = search.filter.clone();
-            let collector = Collector::connect(url, timeout).await?;
+            let collector = source.connect().await?;
             (stored(&collector, search).boxed(), filter)
         }
     };

@@ -9,7 +9,6 @@ use std::{
     io::Write,
     process::ExitStatus,
     sync::{Arc, OnceLock},
-    time::Duration,
 };
 
 use anyhow::{Context as _, Result};
@@ -31,6 +30,7 @@ use crate::{
         self, Output,
         mock::{Body, Query, Sequence},
     },
+    connect::Source,
     render::{Style, mock as summary},
 };
 
@@ -41,12 +41,6 @@ const URL_VARIABLE: &str = "PODTAP_MOCK_URL";
 /// A settings file longer than this is none.
 const MAX_SETTINGS_BYTES: u64 = 4 * 1024 * 1024;
 
-/// How the collector is reached, if it must be.
-pub(super) struct Source<'a> {
-    pub(super) collector: &'a str,
-    pub(super) timeout: Duration,
-}
-
 /// Arguments that were checked.
 struct Checked {
     matching: Matching,
@@ -56,7 +50,7 @@ struct Checked {
 }
 
 pub(super) async fn run(
-    source: Source<'_>,
+    source: &Source,
     arguments: cli::mock::Mock,
     output: Output,
     style: &Style,
@@ -82,7 +76,7 @@ pub(super) async fn run(
 
     let limits =
         Limits { exchanges: arguments.max_exchanges, bytes: arguments.max_mib.saturating_mul(1024 * 1024) };
-    let index = load::load(&source, &arguments, Index::new(matching, limits)).await?;
+    let index = load::load(source, &arguments, Index::new(matching, limits)).await?;
     eprint!("{}", summary::loaded(&index));
     if let Some(chaos) = &chaos {
         eprintln!("chaos with seed {}", chaos.seed());

@@ -17,5 +17,6 @@ mod nginx;
 mod overload;
 mod redaction;
 mod roles;
+mod table_alone;
 mod tokenised_shop;
 mod tools;

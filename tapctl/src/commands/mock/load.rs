@@ -1,4 +1,4 @@
-//! The recorded exchanges: from files, or from the collector.
+//! The recorded exchanges: from files, from the collector, or from the table in its place.
 
 use anyhow::{Context as _, Result, bail};
 use futures::{StreamExt as _, pin_mut};
@@ -9,11 +9,10 @@ use tap_replay::{
     selection::filter_for_mock,
 };
 
-use super::Source;
 use crate::{
     captures::Captures,
     cli,
-    connect::{Collector, explain},
+    connect::{Source, explain},
 };
 
 /// The protocol's largest page: fewer calls.
@@ -28,7 +27,7 @@ pub(super) fn condition(arguments: &cli::mock::Mock) -> Result<Option<Condition>
     condition.map(Some).map_err(|error| format!("FILTER: {error}"))
 }
 
-pub(super) async fn load(source: &Source<'_>, arguments: &cli::mock::Mock, index: Index) -> Result<Index> {
+pub(super) async fn load(source: &Source, arguments: &cli::mock::Mock, index: Index) -> Result<Index> {
     match condition(arguments).map_err(anyhow::Error::msg)? {
         Some(condition) => {
             let arguments = arguments.clone();
@@ -64,9 +63,9 @@ fn from_files(arguments: &cli::mock::Mock, condition: &Condition, mut index: Ind
     Ok(index)
 }
 
-async fn from_collector(source: &Source<'_>, arguments: &cli::mock::Mock, mut index: Index) -> Result<Index> {
+async fn from_collector(source: &Source, arguments: &cli::mock::Mock, mut index: Index) -> Result<Index> {
     let now = Timestamp::now();
-    let collector = Collector::connect(source.collector, source.timeout).await?;
+    let collector = source.connect().await?;
     let search = SearchRequest {
         filter: filter_for_mock(&arguments.selection.condition()),
         start_time: arguments.range.since.as_ref().map(|since| since.resolve(now)),
