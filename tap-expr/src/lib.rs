@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 mod check;
+pub mod endpoint;
 mod eval;
 mod figures;
 mod functions;
@@ -29,7 +30,7 @@ mod view;
 pub use figures::{Figure, FigureCondition, FigureKind, Figures};
 pub use predicate::{Field, Operator, Predicate, Value};
 pub use reads::Read;
-pub use view::{BodyView, Fields, MessageView, Part, PeerNames, Scalar, Side, View};
+pub use view::{BodyView, Fields, MessageView, Part, PeerNames, Scalar, Side, View, without_port};
 
 use std::collections::BTreeSet;
 

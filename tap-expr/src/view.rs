@@ -7,6 +7,7 @@ use crate::predicate::Field;
 mod message;
 mod read;
 
+pub use read::without_port;
 pub(crate) use read::{Map, read};
 
 /// An exchange that conditions can be evaluated on. Every method gives `None` where what it asks for is absent, which

@@ -33,9 +33,9 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
+use tap_expr::endpoint::{OTHER, Templates};
 use tap_proto::v1::{Exchange, ReplayReport};
 
-use crate::endpoint::{OTHER, Templates};
 pub use difference::{Difference, Kind};
 pub use dynamic::Class;
 pub(crate) use expected::{Comparison, Expected, Verdict};

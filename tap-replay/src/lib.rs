@@ -14,7 +14,6 @@
 //! - [`mirror`]: exchanges sent at another target as they come in.
 //! - [`compare`], [`report`]: what answers differ in, and what a report says.
 //! - [`diff()`]: two versions against each other.
-//! - [`endpoint`]: which paths are the same one but for an id.
 //! - [`engine`], `connections`: sockets and time.
 //! - [`chaos`]: faults on purpose.
 //! - [`mock`]: answers like the recorded server.
@@ -30,7 +29,6 @@ pub mod chaos;
 pub mod compare;
 mod connections;
 mod diff;
-pub mod endpoint;
 pub mod engine;
 mod hook;
 mod merge;

@@ -125,7 +125,7 @@ pub(crate) fn read(attribute: Attribute, exchange: &dyn View) -> Result<Value<'_
 }
 
 /// `shop` of `shop:8080`, `[::1]` of `[::1]:8080`.
-fn without_port(host: &str) -> &str {
+pub fn without_port(host: &str) -> &str {
     match host.rsplit_once(':') {
         Some((name, port)) if !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) => name,
         _ => host,

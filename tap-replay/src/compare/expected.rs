@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use tap_expr::endpoint::Endpoint;
 use tap_proto::v1::{Exchange, Response, body::Content, completeness::State};
 
 use super::{
@@ -13,7 +14,7 @@ use super::{
     redacted::Redacted,
     settings::Bodies,
 };
-use crate::{connections::Head, endpoint::Endpoint};
+use crate::connections::Head;
 
 /// What an answer should be.
 #[derive(Debug)]

@@ -8,8 +8,9 @@ mod rows;
 
 use std::collections::HashMap;
 
+use tap_expr::endpoint::{Endpoint, OTHER};
+
 use super::difference::{Difference, Differences};
-use crate::endpoint::{Endpoint, OTHER};
 use field::Field;
 pub(crate) use rows::Baseline;
 

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use tap_expr::endpoint::is_variable;
+
 use super::{
     array::{Order, align},
     difference::{Differences, Kind},
@@ -10,7 +12,6 @@ use super::{
     redacted::Redacted,
     settings::{Rules, Tolerance},
 };
-use crate::endpoint::is_variable;
 
 /// Compares `left`, what is expected, with `right`. Differences are named below `prefix`.
 pub(super) fn compare(

@@ -1,6 +1,6 @@
 //! Places of a document: `$.items[].price`, as settings name them and as differences are reported.
 
-use crate::endpoint::is_variable;
+use tap_expr::endpoint::is_variable;
 
 /// One step of a place under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,16 +2,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use tap_expr::endpoint::Templates;
 use tap_proto::v1::{EndpointComparison, FieldDifference, ReplayReport};
 
 use super::{Answers, Findings, Key, field::Field};
-use crate::{
-    compare::{
-        difference::Kind,
-        dynamic::{Class, Classes},
-        noise::Thresholds,
-    },
-    endpoint::Templates,
+use crate::compare::{
+    difference::Kind,
+    dynamic::{Class, Classes},
+    noise::Thresholds,
 };
 
 const NOISE_OF_SECONDARY: &str = "secondary";

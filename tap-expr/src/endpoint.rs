@@ -4,7 +4,11 @@
 //! past [`MAX_SIBLINGS`] different segments after the same prefix, all of them are one `{id}`, and what was
 //! counted for each belongs together from then on ([`Templates::resolve`]). Templates may also be given.
 //!
-//! Bounded: [`MAX_NODES`] segments are kept, of [`MAX_SEGMENTS`] a path; what has no room is [`OTHER`].
+//! Bounded: [`MAX_NODES`] segments are kept, of [`MAX_SEGMENTS`] a path; what has no room is [`OTHER`]. A segment longer
+//! than [`MAX_SEGMENT_BYTES`] is an id.
+//!
+//! What counts as an id by its looks is the same everywhere. What is learned depends on the paths that were seen: of the same
+//! paths, in whatever order, the same templates are learned, unless there was no room for all.
 
 use std::collections::HashMap;
 
@@ -16,7 +20,7 @@ const MAX_SEGMENTS: usize = 16;
 const MAX_SIBLINGS: usize = 40;
 /// The first segment tells services and resources apart: more of them are real.
 const MAX_FIRST_SEGMENTS: usize = 200;
-/// Longest segment shown as it is.
+/// Longest segment that is a name.
 const MAX_SEGMENT_BYTES: usize = 64;
 
 const VARIABLE: &str = "{id}";
@@ -48,6 +52,13 @@ struct Node {
     variable: Option<u32>,
     /// Whether a segment that is not among `children` is an id whatever it looks like.
     absorbs: bool,
+}
+
+impl Endpoint {
+    /// Unlike that of any other endpoint of the same templates; they are numbered from 0 without gaps.
+    pub fn number(self) -> u32 {
+        self.0
+    }
 }
 
 impl Default for Templates {
@@ -85,7 +96,10 @@ impl Templates {
                 return self.child(node, REST).map_or(OTHER, Endpoint);
             } else if let Some(&known) = self.nodes[node as usize].children.get(segment) {
                 Some(known)
-            } else if self.nodes[node as usize].absorbs || is_variable(segment) {
+            } else if self.nodes[node as usize].absorbs
+                || segment.len() > MAX_SEGMENT_BYTES
+                || is_variable(segment)
+            {
                 self.variable(node, VARIABLE)
             } else {
                 self.child(node, segment)
@@ -99,6 +113,11 @@ impl Templates {
     /// The endpoint that `endpoint` has become.
     pub fn resolve(&self, endpoint: Endpoint) -> Endpoint {
         Endpoint(self.follow(endpoint.0))
+    }
+
+    /// The endpoint of that number.
+    pub fn endpoint(&self, number: u32) -> Option<Endpoint> {
+        ((number as usize) < self.nodes.len()).then_some(Endpoint(number))
     }
 
     /// An endpoint as it is shown: `/users/{id}`.
@@ -128,8 +147,7 @@ impl Templates {
             self.collapse(node);
             return self.variable(node, VARIABLE);
         }
-        let shown = &segment[..segment.floor_char_boundary(MAX_SEGMENT_BYTES)];
-        let child = self.insert(shown, node)?;
+        let child = self.insert(segment, node)?;
         self.node_mut(node).children.insert(segment.into(), child);
         Some(child)
     }
