@@ -1,16 +1,18 @@
-//! Queries over the table: Search, Get, Tail.
+//! Queries over the table: Search, Get, Tail, Stats.
 //!
 //! None of them touches ingest: a tail reads commits from the table at its client's pace.
+
+mod stats;
 
 use std::{pin::Pin, sync::Arc};
 
 use futures::{Stream, StreamExt as _, stream};
 use tap_proto::v1::{
-    Exchange, GetRequest, Order, SearchRequest, SearchResponse, TailRequest, TailResponse,
-    capture_service_server::CaptureService,
+    Exchange, GetRequest, Order, SearchRequest, SearchResponse, StatsRequest, StatsResponse, TailRequest,
+    TailResponse, capture_service_server::CaptureService,
 };
 use tap_store::Query;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
@@ -25,6 +27,8 @@ const DEFAULT_PAGE_SIZE: usize = 50;
 const MAX_PAGE_SIZE: usize = 1000;
 /// A scan decodes columns in parallel and holds row groups in memory: more at once are slower, and wait.
 const CONCURRENT_SCANS: usize = 8;
+/// Each holds up to some 200 MiB of latencies in the worst case, where every group has some of over an hour.
+const CONCURRENT_STATS: usize = 2;
 /// Each looks at the table's log about once a second.
 const MAX_TAILS: usize = 256;
 
@@ -32,6 +36,7 @@ const MAX_TAILS: usize = 256;
 pub(crate) struct Captures {
     gate: Arc<StoreGate>,
     scans: Arc<Semaphore>,
+    stats: Arc<Semaphore>,
     tails: Arc<Semaphore>,
     metrics: Metrics,
     shutdown: CancellationToken,
@@ -44,6 +49,7 @@ impl Captures {
         Self {
             gate,
             scans: Arc::new(Semaphore::new(CONCURRENT_SCANS)),
+            stats: Arc::new(Semaphore::new(CONCURRENT_STATS)),
             tails: Arc::new(Semaphore::new(MAX_TAILS)),
             metrics,
             shutdown,
@@ -53,7 +59,7 @@ impl Captures {
     async fn find(&self, request: SearchRequest) -> Result<SearchResponse, Status> {
         let query = parse_query(request)?;
         let store = self.gate.store()?;
-        let _scan = self.scan_permit().await?;
+        let _scan = self.permit(&self.scans).await?;
         let page = store.search(query).await.map_err(|error| status::from_store(&error))?;
         Ok(SearchResponse {
             exchanges: page.exchanges,
@@ -67,7 +73,7 @@ impl Captures {
             .hyphenated()
             .to_string();
         let store = self.gate.store()?;
-        let _scan = self.scan_permit().await?;
+        let _scan = self.permit(&self.scans).await?;
         store
             .get(&id)
             .await
@@ -96,9 +102,21 @@ impl Captures {
         Ok(Box::pin(responses.take_until(self.shutdown.clone().cancelled_owned()).chain(end)))
     }
 
-    async fn scan_permit(&self) -> Result<tokio::sync::SemaphorePermit<'_>, Status> {
+    async fn count(&self, request: StatsRequest) -> Result<StatsResponse, Status> {
+        let query = stats::parse(request)?;
+        let store = self.gate.store()?;
+        // A place of its own first: statistics that wait hold no place of a search.
+        let _stats = self.permit(&self.stats).await?;
+        let _scan = self.permit(&self.scans).await?;
         tokio::select! {
-            permit = self.scans.acquire() => permit.map_err(|_| status::shutting_down()),
+            counted = store.stats(query) => counted.map_err(|error| status::from_store(&error)),
+            () = self.shutdown.cancelled() => Err(status::shutting_down()),
+        }
+    }
+
+    async fn permit<'s>(&self, places: &'s Semaphore) -> Result<SemaphorePermit<'s>, Status> {
+        tokio::select! {
+            permit = places.acquire() => permit.map_err(|_| status::shutting_down()),
             () = self.shutdown.cancelled() => Err(status::shutting_down()),
         }
     }
@@ -115,6 +133,12 @@ impl CaptureService for Captures {
     async fn get(&self, request: Request<GetRequest>) -> Result<Response<Exchange>, Status> {
         let result = self.find_one(&request.into_inner().id).await;
         self.metrics.query("Get", status::code(&result));
+        result.map(Response::new)
+    }
+
+    async fn stats(&self, request: Request<StatsRequest>) -> Result<Response<StatsResponse>, Status> {
+        let result = self.count(request.into_inner()).await;
+        self.metrics.query("Stats", status::code(&result));
         result.map(Response::new)
     }
 

@@ -12,7 +12,9 @@ const MAX_FILTER: usize = 16 * 1024;
 
 pub(crate) fn from_store(error: &StoreError) -> Status {
     match error {
-        StoreError::InvalidToken(reason) => Status::invalid_argument(reason.clone()),
+        StoreError::InvalidToken(reason) | StoreError::InvalidQuery(reason) => {
+            Status::invalid_argument(reason.clone())
+        }
         other => Status::unavailable(other.to_string()),
     }
 }

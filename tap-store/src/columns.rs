@@ -61,7 +61,7 @@ fn nanoseconds(duration: &Duration) -> i64 {
     duration.seconds.saturating_mul(NANOS_PER_SECOND).saturating_add(i64::from(duration.nanos))
 }
 
-fn duration(nanoseconds: i64) -> Duration {
+pub(crate) fn duration(nanoseconds: i64) -> Duration {
     Duration { seconds: nanoseconds / NANOS_PER_SECOND, nanos: (nanoseconds % NANOS_PER_SECOND) as i32 }
 }
 

@@ -44,6 +44,9 @@ pub enum StoreError {
     /// A ledger beside the table can't be read or written.
     #[error("{operation} the ledger {path}: {source}")]
     Ledger { operation: &'static str, path: String, source: Cause },
+    /// A query that asks for what is not given.
+    #[error("{0}")]
+    InvalidQuery(String),
     /// A page or resume token that is malformed, expired, or of another query or table.
     #[error("{0}")]
     InvalidToken(String),

@@ -8,7 +8,7 @@
 //! - `<url>/ledger`: the newest ledger of every agent's epoch (`ledger`).
 //!
 //! Searches go through the table in the order of time, as far as the page needs (`scan`, `search`); tails go
-//! through its log (`tail`). A store keeps nothing that it could not read again.
+//! through its log (`tail`); statistics fold what matches in one pass (`stats`). A store keeps nothing that it could not read again.
 
 #![forbid(unsafe_code)]
 
@@ -28,6 +28,7 @@ mod predicate;
 mod scan;
 mod schema;
 mod search;
+mod stats;
 mod tail;
 mod view;
 
@@ -42,12 +43,13 @@ use deltalake::{DeltaTable, TableProperty, kernel::transaction::CommitProperties
 use futures::Stream;
 use object_store::ObjectStore;
 use tap_expr::Condition;
-use tap_proto::v1::{AgentLedger, Batch, Exchange, Ledger, Order};
+use tap_proto::v1::{AgentLedger, Batch, Exchange, Ledger, Order, StatsResponse};
 use tokio::sync::watch;
 use url::Url;
 
 pub use error::{Cause, StoreError};
 pub use ledger::RecentLedgers;
+pub use stats::{Dimension, MAX_DIMENSIONS, MAX_GROUPS, StatsQuery, UnknownDimension};
 
 use crate::{footers::Footers, location::Location, log::Follower, open_file::Files, view::View};
 
@@ -183,6 +185,11 @@ impl Store {
     /// The exchange of that id; `None` where there is none.
     pub async fn get(&self, id: &str) -> Result<Option<Exchange>, StoreError> {
         search::get(self, id).await
+    }
+
+    /// Counts, rates and latencies of the exchanges that match.
+    pub async fn stats(&self, query: StatsQuery) -> Result<StatsResponse, StoreError> {
+        stats::stats(self, query).await
     }
 
     /// The exchanges of every commit after `resume_token`, or from now on.

@@ -129,14 +129,14 @@ pub(crate) async fn get(store: &Store, id: &str) -> Result<Option<Exchange>, Sto
 }
 
 /// start <= time < end, in the table's microseconds.
-fn times(start: Option<SystemTime>, end: Option<SystemTime>) -> RangeInclusive<i64> {
+pub(crate) fn times(start: Option<SystemTime>, end: Option<SystemTime>) -> RangeInclusive<i64> {
     // Rounded up on both sides: the first microsecond not before the instant.
     let first = start.map_or(i64::MIN, micros_rounded_up);
     let last = end.map_or(i64::MAX, |end| micros_rounded_up(end).saturating_sub(1));
     first..=last
 }
 
-fn micros_rounded_up(time: SystemTime) -> i64 {
+pub(crate) fn micros_rounded_up(time: SystemTime) -> i64 {
     let micros = match time.duration_since(UNIX_EPOCH) {
         Ok(since) => i64::try_from(since.as_nanos().div_ceil(1000)),
         Err(before) => i64::try_from(before.duration().as_micros()).map(|micros| -micros),

@@ -5,6 +5,7 @@ pub mod mock;
 mod moment;
 mod redaction;
 mod sending;
+mod stats;
 
 use std::{
     ffi::OsString,
@@ -21,6 +22,7 @@ pub use self::{
     moment::Moment,
     redaction::{Audit, Redact},
     sending::{Loops, Sending},
+    stats::{Sort, Stats},
 };
 use crate::render::Style;
 
@@ -96,6 +98,17 @@ pub enum Command {
   tapctl tail
   tapctl tail 'response.status >= 500' -n shop -o jsonl | jq .request.path")]
     Tail(Tail),
+    /// Count the exchanges that match: rates, errors and latencies, by group and over time.
+    #[command(
+        after_help = "Errors are statuses of 500 and above, and requests without a response. docs/queries.md says more.
+
+Examples:
+  tapctl stats --by workload,path_template,status --since 1h
+  tapctl stats 'role == \"inbound\"' --by path_template --sort latency --percentile 50,99.9
+  tapctl stats --by method --since 1d --step 1h --csv > methods.csv
+  tapctl stats -n shop --by workload --since 30m --plot"
+    )]
+    Stats(Stats),
     /// Show what became of everything seen: stored, pending, lost and why; and whether it adds up.
     #[command(after_help = "Examples:
   tapctl ledger

@@ -11,6 +11,7 @@ mod mock;
 mod redact;
 mod replay;
 mod search;
+mod stats;
 mod tail;
 
 use std::{io::Write, process::ExitCode};
@@ -99,6 +100,7 @@ pub async fn run(invocation: Invocation, out: &mut impl Write) -> Result<Verdict
     let session = Session { collector, output, style, out };
     match command {
         Command::Search(arguments) => search::run(session, arguments).await,
+        Command::Stats(arguments) => stats::run(session, arguments).await,
         Command::Get(arguments) => get::run(session, arguments).await,
         Command::Tail(arguments) => tail::run(session, arguments).await,
         Command::Ledger(arguments) => ledger::run(session, arguments).await,

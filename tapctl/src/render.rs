@@ -10,6 +10,8 @@ pub(crate) mod mock;
 pub(crate) mod redactions;
 pub(crate) mod report;
 pub(crate) mod rows;
+pub(crate) mod stats;
+pub(crate) mod stats_plot;
 pub(crate) mod unit;
 
 use std::io::{self, IsTerminal as _};

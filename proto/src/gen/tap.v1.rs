@@ -380,6 +380,133 @@ pub struct TailResponse {
     #[prost(string, tag = "2")]
     pub resume_token: ::prost::alloc::string::String,
 }
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct StatsRequest {
+    /// As in SearchRequest, as are the times.
+    #[prost(string, tag = "1")]
+    pub filter: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub start_time: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(message, optional, tag = "3")]
+    pub end_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// What tells groups apart, 6 at most; none for the total alone. As conditions call it, without `request.` and
+    /// `response.`: workload, namespace, pod, node, container, target, role, method, scheme, host, path, query, status, source.ip,
+    /// source.port, source.namespace, source.pod, source.service, source.workload, and the same of destination; and
+    /// path_template (`/users/{id}` of `/users/42`), status_class (`2xx`), labels.NAME.
+    #[prost(string, repeated, tag = "4")]
+    pub group_by: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Also over time: in buckets of this length, which begin at its multiples since 1970. 1 s at least, whole seconds.
+    #[prost(message, optional, tag = "5")]
+    pub step: ::core::option::Option<::prost_types::Duration>,
+    /// Between 0 and 100, 16 at most; none for 50, 90, 95, 99 and 99.9.
+    #[prost(double, repeated, tag = "6")]
+    pub percentiles: ::prost::alloc::vec::Vec<f64>,
+    #[prost(enumeration = "StatsOrder", tag = "7")]
+    pub order: i32,
+    /// At most this many groups; 0 for 50, 1000 at most.
+    #[prost(uint32, tag = "8")]
+    pub limit: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct StatsResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub groups: ::prost::alloc::vec::Vec<StatsGroup>,
+    /// Of all exchanges that match.
+    #[prost(message, optional, tag = "2")]
+    pub total: ::core::option::Option<StatsSummary>,
+    /// Of those that are in none of `groups`; absent where there are none.
+    #[prost(message, optional, tag = "3")]
+    pub other: ::core::option::Option<StatsSummary>,
+    /// Groups beyond the limit, which are in `other`.
+    #[prost(uint64, tag = "4")]
+    pub other_groups: u64,
+    /// Exchanges in `other` that were not told apart, as there were too many groups already (8192).
+    #[prost(uint64, tag = "5")]
+    pub ungrouped_exchanges: u64,
+    /// The span that rates are of: what was asked for; where it was left open, to the first and last exchange, or to now.
+    #[prost(message, optional, tag = "6")]
+    pub start_time: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(message, optional, tag = "7")]
+    pub end_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// All exchanges over time, where a step was given: buckets without exchanges are left out.
+    #[prost(message, repeated, tag = "8")]
+    pub buckets: ::prost::alloc::vec::Vec<StatsBucket>,
+    /// What was read: rows of the table, data files, and files of the table that were skipped unread.
+    #[prost(uint64, tag = "9")]
+    pub rows_read: u64,
+    #[prost(uint64, tag = "10")]
+    pub files_read: u64,
+    #[prost(uint64, tag = "11")]
+    pub files_skipped: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct StatsGroup {
+    /// One for each of `group_by`, in its order; empty where the exchange has none.
+    #[prost(string, repeated, tag = "1")]
+    pub key: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(message, optional, tag = "2")]
+    pub summary: ::core::option::Option<StatsSummary>,
+    /// Where a step was given: buckets without exchanges are left out.
+    #[prost(message, repeated, tag = "3")]
+    pub buckets: ::prost::alloc::vec::Vec<StatsBucket>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct StatsBucket {
+    #[prost(message, optional, tag = "1")]
+    pub start_time: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(message, optional, tag = "2")]
+    pub summary: ::core::option::Option<StatsSummary>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct StatsSummary {
+    #[prost(uint64, tag = "1")]
+    pub exchanges: u64,
+    /// Status 500 and above, or no response at all.
+    #[prost(uint64, tag = "2")]
+    pub errors: u64,
+    /// Status 400 to 499.
+    #[prost(uint64, tag = "3")]
+    pub client_errors: u64,
+    /// No response was seen. They are among the errors.
+    #[prost(uint64, tag = "4")]
+    pub no_response: u64,
+    /// Request or response was not captured whole.
+    #[prost(uint64, tag = "5")]
+    pub incomplete: u64,
+    /// TCP payload of both directions, as in the ledger.
+    #[prost(uint64, tag = "6")]
+    pub bytes: u64,
+    /// Exchanges a second, over the span or the bucket.
+    #[prost(double, tag = "7")]
+    pub rate: f64,
+    /// Absent where no exchange had a duration.
+    #[prost(message, optional, tag = "8")]
+    pub latency: ::core::option::Option<StatsLatency>,
+}
+/// From the first byte of the request to the last of the response.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct StatsLatency {
+    /// Exchanges with a duration: those of which both bytes were seen.
+    #[prost(uint64, tag = "1")]
+    pub count: u64,
+    #[prost(message, optional, tag = "2")]
+    pub min: ::core::option::Option<::prost_types::Duration>,
+    #[prost(message, optional, tag = "3")]
+    pub mean: ::core::option::Option<::prost_types::Duration>,
+    #[prost(message, optional, tag = "4")]
+    pub max: ::core::option::Option<::prost_types::Duration>,
+    /// In the order asked for. As large as the exact percentile, or larger by 1 µs or 0.8 % at most; what is above 71 minutes
+    /// counts as that. Smallest, mean and largest are exact.
+    #[prost(message, repeated, tag = "5")]
+    pub percentiles: ::prost::alloc::vec::Vec<StatsPercentile>,
+}
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct StatsPercentile {
+    #[prost(double, tag = "1")]
+    pub percentile: f64,
+    #[prost(message, optional, tag = "2")]
+    pub value: ::core::option::Option<::prost_types::Duration>,
+}
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum Order {
@@ -406,6 +533,51 @@ impl Order {
             "ORDER_UNSPECIFIED" => Some(Self::Unspecified),
             "ORDER_NEWEST_FIRST" => Some(Self::NewestFirst),
             "ORDER_OLDEST_FIRST" => Some(Self::OldestFirst),
+            _ => None,
+        }
+    }
+}
+/// Which groups come first, and so which are left where there are more than the limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum StatsOrder {
+    /// As STATS_ORDER_COUNT.
+    Unspecified = 0,
+    /// The most exchanges first.
+    Count = 1,
+    /// The most errors first.
+    Errors = 2,
+    /// The highest latency first, by the highest percentile that was asked for.
+    Latency = 3,
+    /// The most bytes first.
+    Bytes = 4,
+    /// By the groups' keys.
+    Key = 5,
+}
+impl StatsOrder {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "STATS_ORDER_UNSPECIFIED",
+            Self::Count => "STATS_ORDER_COUNT",
+            Self::Errors => "STATS_ORDER_ERRORS",
+            Self::Latency => "STATS_ORDER_LATENCY",
+            Self::Bytes => "STATS_ORDER_BYTES",
+            Self::Key => "STATS_ORDER_KEY",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "STATS_ORDER_UNSPECIFIED" => Some(Self::Unspecified),
+            "STATS_ORDER_COUNT" => Some(Self::Count),
+            "STATS_ORDER_ERRORS" => Some(Self::Errors),
+            "STATS_ORDER_LATENCY" => Some(Self::Latency),
+            "STATS_ORDER_BYTES" => Some(Self::Bytes),
+            "STATS_ORDER_KEY" => Some(Self::Key),
             _ => None,
         }
     }
@@ -570,6 +742,28 @@ pub mod capture_service_client {
                 .insert(GrpcMethod::new("tap.v1.CaptureService", "Tail"));
             self.inner.server_streaming(req, path, codec).await
         }
+        /// Counts, rates and latencies of the exchanges that match, by group and over time.
+        pub async fn stats(
+            &mut self,
+            request: impl tonic::IntoRequest<super::StatsRequest>,
+        ) -> std::result::Result<tonic::Response<super::StatsResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/tap.v1.CaptureService/Stats",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("tap.v1.CaptureService", "Stats"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -606,6 +800,11 @@ pub mod capture_service_server {
             &self,
             request: tonic::Request<super::TailRequest>,
         ) -> std::result::Result<tonic::Response<Self::TailStream>, tonic::Status>;
+        /// Counts, rates and latencies of the exchanges that match, by group and over time.
+        async fn stats(
+            &self,
+            request: tonic::Request<super::StatsRequest>,
+        ) -> std::result::Result<tonic::Response<super::StatsResponse>, tonic::Status>;
     }
     /// Reads what was captured.
     #[derive(Debug)]
@@ -815,6 +1014,50 @@ pub mod capture_service_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/tap.v1.CaptureService/Stats" => {
+                    #[allow(non_camel_case_types)]
+                    struct StatsSvc<T: CaptureService>(pub Arc<T>);
+                    impl<
+                        T: CaptureService,
+                    > tonic::server::UnaryService<super::StatsRequest> for StatsSvc<T> {
+                        type Response = super::StatsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::StatsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as CaptureService>::stats(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = StatsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

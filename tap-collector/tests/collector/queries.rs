@@ -1,7 +1,7 @@
 //! Search, Get and Tail while ingest runs.
 
 use futures::StreamExt as _;
-use tap_proto::v1::{Exchange, GetRequest, SearchRequest, TailRequest, TailResponse};
+use tap_proto::v1::{Exchange, GetRequest, SearchRequest, StatsRequest, TailRequest, TailResponse};
 use tempfile::tempdir;
 use tonic::{Code, Streaming};
 use uuid::Uuid;
@@ -32,6 +32,33 @@ async fn captures_are_found_by_filter_by_page_and_by_id() {
     let id = exchanges[1].id.to_uppercase();
     let found = captures.get(GetRequest { id }).await.unwrap().into_inner();
     assert_eq!(paths(&[found]), ["/search"]);
+    collector.stop().await;
+}
+
+#[tokio::test]
+async fn statistics_are_of_what_is_stored() {
+    let store = tempdir().unwrap();
+    let collector = Collector::start(store.path()).await;
+    let mut agent = Agent::connect(collector.grpc, "node-1", 7).await;
+    agent.send(1, ["/cart/1", "/cart/2", "/search"].into_iter().map(exchange).collect()).await;
+    agent.until_acknowledged(1).await;
+
+    let mut captures = collector.captures().await;
+    let group_by = vec!["path_template".to_owned()];
+    let request = StatsRequest { group_by, ..StatsRequest::default() };
+    let answer = captures.stats(request.clone()).await.unwrap().into_inner();
+    let counts =
+        answer.groups.iter().map(|group| (&*group.key[0], group.summary.as_ref().unwrap().exchanges));
+    assert_eq!(counts.collect::<Vec<_>>(), [("/cart/{id}", 2), ("/search", 1)]);
+    assert_eq!(
+        collector.metric("podtap_collector_queries_total{method=\"Stats\",code=\"Ok\"}").await,
+        Some(1.0)
+    );
+
+    let unknown = StatsRequest { group_by: vec!["colour".to_owned()], ..request };
+    let status = captures.stats(unknown).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument);
+    assert!(status.message().contains("path_template"), "{status:?}");
     collector.stop().await;
 }
 

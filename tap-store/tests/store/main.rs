@@ -5,4 +5,5 @@ mod exactly_once;
 mod ledger;
 mod sample;
 mod search;
+mod stats;
 mod tail;

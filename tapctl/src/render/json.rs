@@ -24,7 +24,7 @@ macro_rules! named {
     };
 }
 
-named!(Exchange, GetLedgerResponse, ListMirrorsResponse, Mirror, ReplayReport);
+named!(Exchange, GetLedgerResponse, ListMirrorsResponse, Mirror, ReplayReport, StatsResponse);
 #[cfg(test)]
 named!(SearchResponse);
 

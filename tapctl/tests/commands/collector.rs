@@ -9,8 +9,8 @@ use std::{
 use futures::{Stream, StreamExt as _, stream};
 use tap_proto::v1::{
     AgentLedger, Completeness, Exchange, GetLedgerRequest, GetLedgerResponse, GetRequest, Order,
-    Request as HttpRequest, Response as HttpResponse, Role, SearchRequest, SearchResponse, TailRequest,
-    TailResponse,
+    Request as HttpRequest, Response as HttpResponse, Role, SearchRequest, SearchResponse, StatsRequest,
+    StatsResponse, TailRequest, TailResponse,
     capture_service_server::{CaptureService, CaptureServiceServer},
     completeness::State,
     ledger_service_server::{LedgerService, LedgerServiceServer},
@@ -41,6 +41,9 @@ pub(crate) struct Served {
     pub(crate) second_page_fails: usize,
     /// Every search that came in.
     pub(crate) searches: Vec<SearchRequest>,
+    /// Every request for statistics that came in, and the answer to all of them.
+    pub(crate) stats: Vec<StatsRequest>,
+    pub(crate) statistics: StatsResponse,
     /// The resume tokens that came in.
     pub(crate) tails: Vec<String>,
 }
@@ -147,6 +150,16 @@ impl CaptureService for Service {
             .cloned()
             .map(Response::new)
             .ok_or_else(|| Status::not_found(format!("no exchange has the id {id}")))
+    }
+
+    async fn stats(&self, request: Request<StatsRequest>) -> Result<Response<StatsResponse>, Status> {
+        let request = request.into_inner();
+        if request.group_by.iter().any(|name| name == "colour") {
+            return Err(Status::invalid_argument("group_by: `colour` is nothing to group by"));
+        }
+        let mut state = self.state.lock().unwrap();
+        state.stats.push(request);
+        Ok(Response::new(state.statistics.clone()))
     }
 
     type TailStream = Pin<Box<dyn Stream<Item = Result<TailResponse, Status>> + Send>>;

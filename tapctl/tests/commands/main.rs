@@ -5,6 +5,7 @@
 mod collector;
 mod judging;
 mod redaction;
+mod stats;
 
 use std::{
     io::Read as _,
