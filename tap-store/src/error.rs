@@ -38,9 +38,6 @@ pub enum StoreError {
     /// A data file of the table can't be read.
     #[error("read {path}: {source}")]
     Read { path: String, source: Cause },
-    /// The condition can't be turned into a scan.
-    #[error("plan the scan: {source}")]
-    Plan { source: Cause },
     /// A ledger beside the table can't be read or written.
     #[error("{operation} the ledger {path}: {source}")]
     Ledger { operation: &'static str, path: String, source: Cause },

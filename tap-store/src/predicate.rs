@@ -1,63 +1,55 @@
-//! A condition's predicate as an expression over the table's columns.
+//! A condition's predicate, tested on the table's columns.
 //!
-//! Nulls behave as SQL's on both sides: a comparison with what is absent is not true. Every translation is
-//! exact or weaker, as the condition itself is tested on the rows that are read.
+//! Nulls behave as SQL's: a comparison with what is absent is not true; as a predicate has no negation, that is all that a null
+//! does. Every translation is exact or weaker, and the condition itself is tested on the rows that are read where it is weaker.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::collections::BTreeSet;
 
-use deltalake::{
-    arrow::{
-        array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, new_null_array},
-        datatypes::{DataType, Schema, SchemaRef},
+use deltalake::arrow::{
+    array::{
+        Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, Datum, PrimitiveArray, RecordBatch,
+        Scalar, StringArray,
     },
-    datafusion::{
-        common::{DFSchema, ScalarValue},
-        error::DataFusionError,
-        logical_expr::{
-            Expr, cast, execution_props::ExecutionProps, lit,
-            physical_planning_context::PhysicalPlanningContext,
-        },
-        physical_expr::{PhysicalExpr, create_physical_expr},
-        prelude::ident,
+    buffer::BooleanBuffer,
+    compute::{
+        kernels::cmp::{eq, gt, gt_eq, lt, lt_eq, neq},
+        starts_with,
     },
+    datatypes::{Int32Type, Int64Type, TimestampMicrosecondType},
+    error::ArrowError,
 };
 use tap_expr::{Field, Operator, Predicate, Value};
-
-use crate::schema;
 
 /// Tests rows by the columns that the predicate names.
 #[derive(Debug)]
 pub(crate) struct RowFilter {
-    expression: Arc<dyn PhysicalExpr>,
-    schema: SchemaRef,
+    test: Test,
+    columns: BTreeSet<&'static str>,
     is_exact: bool,
+}
+
+/// What a row must pass.
+#[derive(Debug)]
+enum Test {
+    All(Vec<Test>),
+    Any(Vec<Test>),
+    Text { column: &'static str, operator: Operator, value: Scalar<StringArray> },
+    StartsWith { column: &'static str, prefix: Scalar<StringArray> },
+    Number { column: Column, operator: Operator, value: i64 },
 }
 
 impl RowFilter {
     /// `None` where the predicate tells nothing.
-    pub(crate) fn new(predicate: &Predicate) -> Result<Option<Self>, DataFusionError> {
+    pub(crate) fn new(predicate: &Predicate) -> Option<Self> {
         let mut translation = Translation { columns: BTreeSet::new(), is_exact: true };
-        let Some(expression) = translation.expression(predicate) else { return Ok(None) };
+        let test = translation.test(predicate)?;
         let Translation { columns, is_exact } = translation;
-        let fields: Vec<_> =
-            schema::FILE.fields().iter().filter(|f| columns.contains(f.name().as_str())).collect();
-        // Nullable throughout: a file may lack a column that is younger than it.
-        let fields: Vec<_> =
-            fields.into_iter().map(|field| field.as_ref().clone().with_nullable(true)).collect();
-        let schema = Arc::new(Schema::new(fields));
-        let planned = DFSchema::try_from(Arc::clone(&schema))?;
-        let expression = create_physical_expr(
-            &expression,
-            &planned,
-            &ExecutionProps::new(),
-            &PhysicalPlanningContext::default(),
-        )?;
-        Ok(Some(Self { expression, schema, is_exact }))
+        Some(Self { test, columns, is_exact })
     }
 
     /// The columns that [`Self::mask`] needs.
     pub(crate) fn columns(&self) -> impl Iterator<Item = &str> {
-        self.schema.fields().iter().map(|field| field.name().as_str())
+        self.columns.iter().copied()
     }
 
     /// Whether the mask holds exactly the rows of which the predicate is true.
@@ -65,24 +57,95 @@ impl RowFilter {
         self.is_exact
     }
 
-    /// Which rows may meet the condition.
-    pub(crate) fn mask(&self, batch: &RecordBatch) -> Result<BooleanArray, DataFusionError> {
-        let column = |name: &str| batch.column_by_name(name).map(Arc::clone);
-        let columns: Vec<ArrayRef> = (self.schema.fields().iter())
-            .map(|field| {
-                column(field.name()).unwrap_or_else(|| new_null_array(field.data_type(), batch.num_rows()))
-            })
-            .collect();
-        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-        let batch = RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)?;
-        let mask = self.expression.evaluate(&batch)?.into_array(batch.num_rows())?;
-        let mask = mask.as_boolean();
-        // Null is not true.
-        Ok(match mask.nulls() {
-            Some(nulls) => BooleanArray::new(mask.values() & nulls.inner(), None),
-            None => mask.clone(),
-        })
+    /// Which rows may meet the condition. A column that the batch lacks is null: a file may be older than it.
+    pub(crate) fn mask(&self, batch: &RecordBatch) -> Result<BooleanArray, ArrowError> {
+        Ok(BooleanArray::new(self.test.pass(batch)?, None))
     }
+}
+
+impl Test {
+    fn pass(&self, batch: &RecordBatch) -> Result<BooleanBuffer, ArrowError> {
+        let rows = batch.num_rows();
+        match self {
+            Self::All(tests) => tests
+                .iter()
+                .try_fold(BooleanBuffer::new_set(rows), |passed, test| Ok(&passed & &test.pass(batch)?)),
+            Self::Any(tests) => {
+                let none = BooleanBuffer::new_unset(rows);
+                tests.iter().try_fold(none, |passed, test| Ok(&passed | &test.pass(batch)?))
+            }
+            Self::Text { column, operator, value } => {
+                of_column(batch, column, |texts| Ok(true_of(compare(texts, *operator, value)?)))
+            }
+            Self::StartsWith { column, prefix } => {
+                of_column(batch, column, |texts| Ok(true_of(starts_with(texts, prefix)?)))
+            }
+            Self::Number { column, operator, value } => of_column(batch, column.name(), |numbers| {
+                let holds = |number: i64| match operator {
+                    Operator::Equal => number == *value,
+                    Operator::NotEqual => number != *value,
+                    Operator::Less => number < *value,
+                    Operator::LessOrEqual => number <= *value,
+                    Operator::Greater => number > *value,
+                    Operator::GreaterOrEqual => number >= *value,
+                };
+                match column {
+                    Column::Unsigned(_) => {
+                        of_numbers::<Int32Type>(numbers, |number| holds(number.cast_unsigned().into()))
+                    }
+                    Column::Long(_) => of_numbers::<Int64Type>(numbers, holds),
+                    Column::Time(_) => of_numbers::<TimestampMicrosecondType>(numbers, holds),
+                    Column::Text(name) => Err(other_type(name)),
+                }
+            }),
+        }
+    }
+}
+
+fn of_column(
+    batch: &RecordBatch,
+    name: &str,
+    test: impl FnOnce(&ArrayRef) -> Result<BooleanBuffer, ArrowError>,
+) -> Result<BooleanBuffer, ArrowError> {
+    batch.column_by_name(name).map_or_else(|| Ok(BooleanBuffer::new_unset(batch.num_rows())), test)
+}
+
+fn compare(texts: &dyn Datum, operator: Operator, value: &dyn Datum) -> Result<BooleanArray, ArrowError> {
+    match operator {
+        Operator::Equal => eq(texts, value),
+        Operator::NotEqual => neq(texts, value),
+        Operator::Less => lt(texts, value),
+        Operator::LessOrEqual => lt_eq(texts, value),
+        Operator::Greater => gt(texts, value),
+        Operator::GreaterOrEqual => gt_eq(texts, value),
+    }
+}
+
+/// Null is not true.
+fn true_of(mask: BooleanArray) -> BooleanBuffer {
+    let (values, nulls) = mask.into_parts();
+    match nulls {
+        Some(nulls) => &values & nulls.inner(),
+        None => values,
+    }
+}
+
+fn of_numbers<T: ArrowPrimitiveType>(
+    numbers: &ArrayRef,
+    holds: impl Fn(T::Native) -> bool,
+) -> Result<BooleanBuffer, ArrowError> {
+    let numbers: &PrimitiveArray<T> =
+        numbers.as_primitive_opt().ok_or_else(|| other_type(&numbers.data_type().to_string()))?;
+    let values = numbers.values();
+    let mask = BooleanBuffer::collect_bool(values.len(), |row| holds(values[row]));
+    Ok(match numbers.nulls() {
+        Some(nulls) => &mask & nulls.inner(),
+        None => mask,
+    })
+}
+
+fn other_type(what: &str) -> ArrowError {
+    ArrowError::SchemaError(format!("a column that is filtered by has another type: {what}"))
 }
 
 struct Translation {
@@ -92,49 +155,42 @@ struct Translation {
 }
 
 impl Translation {
-    /// `None` for an expression that is true of every row.
-    fn expression(&mut self, predicate: &Predicate) -> Option<Expr> {
+    /// `None` for what is true of every row.
+    fn test(&mut self, predicate: &Predicate) -> Option<Test> {
         match predicate {
             Predicate::True => None,
-            Predicate::And(parts) => parts.iter().filter_map(|part| self.expression(part)).reduce(Expr::and),
+            Predicate::And(parts) => {
+                let parts: Vec<_> = parts.iter().filter_map(|part| self.test(part)).collect();
+                (!parts.is_empty()).then_some(Test::All(parts))
+            }
             Predicate::Or(parts) => {
-                let parts: Option<Vec<_>> = parts.iter().map(|part| self.expression(part)).collect();
-                Some(parts?.into_iter().reduce(Expr::or).unwrap_or_else(|| lit(false)))
+                // One that is true of every row is enough, exact or not: the others' columns need not be read.
+                let parts: Option<Vec<_>> = parts.iter().map(|part| self.test(part)).collect();
+                parts.map(Test::Any)
             }
             Predicate::Compare { field, operator, value } => self.comparison(*field, *operator, value),
             Predicate::StartsWith { field, prefix } => {
-                let Column::Text(name) = column(*field) else { return self.weaker() };
-                self.columns.insert(name);
-                let from = ident(name).gt_eq(lit(prefix.as_str()));
-                Some(match successor(prefix) {
-                    Some(end) => from.and(ident(name).lt(lit(end))),
-                    None => from,
-                })
+                let Column::Text(column) = column(*field) else { return self.weaker() };
+                self.columns.insert(column);
+                Some(Test::StartsWith { column, prefix: text(prefix) })
             }
         }
     }
 
-    fn weaker(&mut self) -> Option<Expr> {
+    fn weaker(&mut self) -> Option<Test> {
         self.is_exact = false;
         None
     }
 
-    fn comparison(&mut self, field: Field, operator: Operator, value: &Value) -> Option<Expr> {
-        match (column(field), value) {
-            (Column::Text(name), Value::String(text)) => {
-                self.columns.insert(name);
-                Some(compare(ident(name), operator, lit(text.as_str())))
+    fn comparison(&mut self, field: Field, operator: Operator, value: &Value) -> Option<Test> {
+        let test = match (column(field), value) {
+            (Column::Text(column), Value::String(value)) => {
+                Test::Text { column, operator, value: text(value) }
             }
-            (Column::Long(name), Value::Integer(value)) => {
-                self.columns.insert(name);
-                Some(compare(ident(name), operator, lit(*value)))
+            (column @ (Column::Long(_) | Column::Unsigned(_)), Value::Integer(value)) => {
+                Test::Number { column, operator, value: *value }
             }
-            (Column::Unsigned(name), Value::Integer(value)) => {
-                self.columns.insert(name);
-                let value_of_row = cast(ident(name), DataType::Int64) & lit(i64::from(u32::MAX));
-                Some(compare(value_of_row, operator, lit(*value)))
-            }
-            (Column::Time(name), Value::Integer(nanoseconds)) => {
+            (column @ Column::Time(_), Value::Integer(nanoseconds)) => {
                 self.is_exact = false;
                 // The column lacks the nanoseconds below its microseconds: let equal microseconds through.
                 let operator = match operator {
@@ -143,39 +199,20 @@ impl Translation {
                     Operator::Less | Operator::LessOrEqual => Operator::LessOrEqual,
                     Operator::Greater | Operator::GreaterOrEqual => Operator::GreaterOrEqual,
                 };
-                self.columns.insert(name);
-                let micros =
-                    ScalarValue::TimestampMicrosecond(Some(nanoseconds.div_euclid(1000)), Some("UTC".into()));
-                Some(compare(ident(name), operator, lit(micros)))
+                Test::Number { column, operator, value: nanoseconds.div_euclid(1000) }
             }
             (Column::Text(_), Value::Integer(_))
-            | (Column::Long(_) | Column::Unsigned(_) | Column::Time(_), Value::String(_)) => self.weaker(),
-        }
+            | (Column::Long(_) | Column::Unsigned(_) | Column::Time(_), Value::String(_)) => {
+                return self.weaker();
+            }
+        };
+        self.columns.insert(column(field).name());
+        Some(test)
     }
 }
 
-fn compare(column: Expr, operator: Operator, literal: Expr) -> Expr {
-    match operator {
-        Operator::Equal => column.eq(literal),
-        Operator::NotEqual => column.not_eq(literal),
-        Operator::Less => column.lt(literal),
-        Operator::LessOrEqual => column.lt_eq(literal),
-        Operator::Greater => column.gt(literal),
-        Operator::GreaterOrEqual => column.gt_eq(literal),
-    }
-}
-
-/// The least text above everything that starts with the prefix, by bytes.
-fn successor(prefix: &str) -> Option<String> {
-    let mut head = prefix.to_owned();
-    while let Some(last) = head.pop() {
-        // The range steps over the surrogates.
-        if let Some(next) = (last..=char::MAX).nth(1) {
-            head.push(next);
-            return Some(head);
-        }
-    }
-    None
+fn text(value: &str) -> Scalar<StringArray> {
+    StringArray::new_scalar(value)
 }
 
 /// A field's column, by its type.
@@ -218,19 +255,5 @@ pub(crate) fn column(field: Field) -> Column {
         Field::Path => Column::Text("path"),
         Field::Query => Column::Text("query"),
         Field::Status => Column::Unsigned("status"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_successor_ends_the_prefix() {
-        assert_eq!(successor("/cart").as_deref(), Some("/caru"));
-        assert_eq!(successor("a\u{d7ff}").as_deref(), Some("a\u{e000}"));
-        assert_eq!(successor("a\u{10ffff}").as_deref(), Some("b"));
-        assert_eq!(successor("\u{10ffff}"), None);
-        assert_eq!(successor(""), None);
     }
 }

@@ -33,7 +33,6 @@ use deltalake::{
         array::{AsArray, BooleanArray, RecordBatch},
         datatypes::TimestampMicrosecondType,
     },
-    datafusion::error::DataFusionError,
     parquet::arrow::arrow_reader::RowSelection,
 };
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
@@ -114,34 +113,34 @@ impl Scan {
         order: Order,
         times: RangeInclusive<i64>,
         after: Option<Position>,
-    ) -> Result<Self, DataFusionError> {
+    ) -> Self {
         let predicate = condition.predicate();
-        let filter = RowFilter::new(&predicate)?;
+        let filter = RowFilter::new(&predicate);
         let filter_is_exact = filter.as_ref().map_or(predicate == Predicate::True, RowFilter::is_exact);
         let is_decided = condition.predicate_is_exact() && filter_is_exact;
         let rest = (!is_decided).then(|| {
             let columns = condition.reads().into_iter().flat_map(|read: Read| columns_of(read)).copied();
             Rest { columns: columns.collect(), condition }
         });
-        Ok(Self { order, times, after, predicate, filter, rest, work: AtomicU64::new(0) })
+        Self { order, times, after, predicate, filter, rest, work: AtomicU64::new(0) }
     }
 
     /// The rows of one id.
-    pub(crate) fn of_id(id: &str) -> Result<Self, DataFusionError> {
+    pub(crate) fn of_id(id: &str) -> Self {
         let predicate = Predicate::Compare {
             field: Field::Id,
             operator: Operator::Equal,
             value: Value::String(id.to_owned()),
         };
-        Ok(Self {
+        Self {
             order: Order::NewestFirst,
             times: i64::MIN..=i64::MAX,
             after: None,
-            filter: RowFilter::new(&predicate)?,
+            filter: RowFilter::new(&predicate),
             predicate,
             rest: None,
             work: AtomicU64::new(0),
-        })
+        }
     }
 
     /// The files that may hold rows of the scan, in no order.

@@ -69,7 +69,6 @@ async fn page(store: &Store, query: Query) -> Result<Page, StoreError> {
     let page_size = page_size.max(1);
 
     let scan = Scan::new(Arc::new(condition), order, times(start, end), after);
-    let scan = scan.map_err(|source| StoreError::Plan { source: source.into() })?;
     let files = store.files();
     // One more tells whether there is another page.
     let Found { rows, paused_at } = Merge::new(scan, files.clone(), &view).take(page_size + 1).await?;
@@ -112,7 +111,7 @@ fn is_not_found(error: &(dyn std::error::Error + 'static)) -> bool {
 
 pub(crate) async fn get(store: &Store, id: &str) -> Result<Option<Exchange>, StoreError> {
     let view = store.current().await?;
-    let scan = Scan::of_id(id).map_err(|source| StoreError::Plan { source: source.into() })?;
+    let scan = Scan::of_id(id);
     let files = store.files();
     let candidates: Vec<_> = scan.files(&view).map(Arc::clone).collect();
     let look = |file: Arc<DataFile>| {

@@ -7,7 +7,7 @@
 //! within a batch.
 //!
 //! Buckets take a second pass over the same version of the table: only then is it known which groups are shown, so that
-//! each bucket of them is whole. docs/design/0012 says why this is a fold and not a query of DataFusion's.
+//! each bucket of them is whole. docs/design/0012 says why this is a fold and not a query of an engine.
 
 mod dimension;
 mod groups;
@@ -72,9 +72,7 @@ struct Span {
 pub(crate) async fn stats(store: &Store, query: StatsQuery) -> Result<StatsResponse, StoreError> {
     let StatsQuery { condition, start, end, group_by, step, percentiles, order, limit } = query;
     let view = store.current().await?;
-    let reader = Reader::new(store.files(), condition, times(start, end), &group_by)
-        .map_err(|source| StoreError::Plan { source: source.into() })?;
-    let reader = Arc::new(reader);
+    let reader = Arc::new(Reader::new(store.files(), condition, times(start, end), &group_by));
     let files = reader.files(&view);
     let (files_read, files_skipped) = (files.len(), view.files.len() - files.len());
 

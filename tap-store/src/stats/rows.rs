@@ -14,7 +14,6 @@ use deltalake::{
         array::{AsArray, BooleanArray, RecordBatch, TimestampMicrosecondArray},
         compute::and,
     },
-    datafusion::error::DataFusionError,
     parquet::arrow::arrow_reader::RowSelection,
 };
 use futures::TryStreamExt;
@@ -119,14 +118,14 @@ impl Reader {
         condition: Condition,
         times: RangeInclusive<i64>,
         group_by: &[Dimension],
-    ) -> Result<Self, DataFusionError> {
+    ) -> Self {
         let predicate = condition.predicate();
-        let filter = RowFilter::new(&predicate)?;
+        let filter = RowFilter::new(&predicate);
         let filter_is_exact = filter.as_ref().map_or(predicate == Predicate::True, RowFilter::is_exact);
         let is_decided = condition.predicate_is_exact() && filter_is_exact;
         let read = condition.reads().into_iter().flat_map(columns_of).copied().collect();
         let counted = tally::COLUMNS.into_iter().chain(group_by.iter().map(Dimension::column)).collect();
-        Ok(Self { files, condition, predicate, filter, times, rest: (!is_decided).then_some(read), counted })
+        Self { files, condition, predicate, filter, times, rest: (!is_decided).then_some(read), counted }
     }
 
     /// The files that may have rows that match.
