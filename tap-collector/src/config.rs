@@ -3,20 +3,24 @@
 //! The file's sections are the first words of the flags' names: `commit.interval` is `--commit-interval`. A flag
 //! wins over the file.
 
-use std::{fmt, fs, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, fmt, fs, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Parser;
 use serde::Deserialize;
 use tap_admin::LogFormat;
 use tap_replay::mirror;
+use tap_store::Retention;
 use url::Url;
 
 use crate::replays::AllowedTarget;
 
 mod mirrors;
+mod retention;
 mod values;
 
+pub use retention::{NamespaceSettings, RetentionSettings};
 pub use values::parse_store;
+
 use values::{
     MIB, parse_address, parse_interval, parse_kubernetes_name, parse_log_filter, parse_size_within,
     text_or_number,
@@ -75,6 +79,23 @@ pub struct Settings {
     #[arg(long, value_name = "SIZE")]
     pub queue_bytes: Option<String>,
 
+    /// Remove exchanges whose time is longer ago [default: none are removed]
+    #[arg(long, value_name = "DURATION")]
+    pub retention_max_age: Option<String>,
+
+    /// Remove the oldest exchanges while the table is larger [default: no bound]
+    #[arg(long, value_name = "SIZE")]
+    pub retention_max_bytes: Option<String>,
+
+    /// Keep files for this long that the table does not name any more, for pages and tails under way; 1d at
+    /// most [default: 1d]
+    #[arg(long, value_name = "DURATION")]
+    pub retention_grace: Option<String>,
+
+    /// The ages of namespaces; only in the file
+    #[arg(skip)]
+    pub retention_namespaces: BTreeMap<String, NamespaceSettings>,
+
     /// A target that replays may be sent at, http://HOST[:PORT][/PREFIX]; may be given again. Without any,
     /// replays are refused
     #[arg(long, value_name = "URL")]
@@ -120,6 +141,7 @@ struct FileSettings {
     read_only: bool,
     commit: CommitSection,
     queue: QueueSection,
+    retention: RetentionSettings,
     replay: ReplaySection,
     mirror: MirrorSection,
     mirrors: Vec<mirror::Settings>,
@@ -185,6 +207,7 @@ pub struct Config {
     pub commit_interval: Duration,
     pub commit_bytes: usize,
     pub queue_bytes: usize,
+    pub retention: Retention,
     pub allow_replay_targets: Vec<AllowedTarget>,
     /// Of the mirrors of TapPolicies.
     pub allow_mirror_targets: Vec<AllowedTarget>,
@@ -233,12 +256,20 @@ impl Settings {
             read_only,
             commit,
             queue,
+            retention,
             replay,
             mirror,
             mirrors,
             kubernetes,
             log,
         } = file;
+        let flags = RetentionSettings {
+            max_age: self.retention_max_age,
+            max_bytes: self.retention_max_bytes,
+            grace: self.retention_grace,
+            namespaces: self.retention_namespaces,
+        };
+        let retention = flags.over(retention);
         Self {
             config: self.config,
             listen: self.listen.or(listen),
@@ -248,6 +279,10 @@ impl Settings {
             commit_interval: self.commit_interval.or(commit.interval),
             commit_bytes: self.commit_bytes.or(commit.bytes),
             queue_bytes: self.queue_bytes.or(queue.bytes),
+            retention_max_age: retention.max_age,
+            retention_max_bytes: retention.max_bytes,
+            retention_grace: retention.grace,
+            retention_namespaces: retention.namespaces,
             allow_replay_target: if self.allow_replay_target.is_empty() {
                 replay.allow_targets
             } else {
@@ -277,6 +312,10 @@ impl Settings {
             commit_interval,
             commit_bytes,
             queue_bytes,
+            retention_max_age: max_age,
+            retention_max_bytes: max_bytes,
+            retention_grace: grace,
+            retention_namespaces: namespaces,
             allow_replay_target,
             allow_mirror_target,
             mirrors,
@@ -300,6 +339,7 @@ impl Settings {
             parse_size_within(text, queue_minimum..=QUEUE_BYTES_LIMIT)
                 .map_err(|reason| format!("{reason}; it must hold commit.bytes"))
         });
+        let retention = RetentionSettings { max_age, max_bytes, grace, namespaces }.check(&mut errors);
         let mut allow_replay_targets = Vec::new();
         for target in allow_replay_target {
             allow_replay_targets.extend(errors.take("replay.allow_targets", Some(target), "", str::parse));
@@ -336,6 +376,7 @@ impl Settings {
                 commit_interval: commit_interval?,
                 commit_bytes: commit_bytes?,
                 queue_bytes: queue_bytes?,
+                retention: retention?,
                 allow_replay_targets,
                 allow_mirror_targets,
                 mirrors,
@@ -362,6 +403,7 @@ impl fmt::Display for Config {
             commit_interval,
             commit_bytes,
             queue_bytes,
+            retention,
             allow_replay_targets,
             allow_mirror_targets,
             mirrors,
@@ -379,9 +421,10 @@ impl fmt::Display for Config {
         write!(
             f,
             "listen={listen} admin.listen={admin_listen} store={store} read_only={read_only} \
-             commit.interval={commit_interval:?} commit.bytes={commit_bytes} queue.bytes={queue_bytes} \
+             commit.interval={commit_interval:?} commit.bytes={commit_bytes} queue.bytes={queue_bytes} {retention} \
              replay.allow_targets=[{targets}] mirror.allow_targets=[{mirror_targets}] mirrors=[{mirrors}] \
              kubernetes.enabled={enabled}",
+            retention = retention::show(retention),
             targets = allow_replay_targets.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
             mirror_targets =
                 allow_mirror_targets.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),

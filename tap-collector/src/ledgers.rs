@@ -272,11 +272,11 @@ fn join(stored: Vec<AgentLedger>, mut newest: HashMap<AgentEpoch, Ledger>) -> Ve
             entry
         })
         .collect();
-    agents.extend(
-        newest
-            .into_values()
-            .map(|ledger| AgentLedger { ledger: Some(ledger), in_table: Some(Amount::default()) }),
-    );
+    agents.extend(newest.into_values().map(|ledger| AgentLedger {
+        ledger: Some(ledger),
+        in_table: Some(Amount::default()),
+        expired: None,
+    }));
     agents.sort_by_cached_key(|entry| {
         entry.ledger.as_ref().map(|ledger| {
             let time = ledger.time.unwrap_or_default();
@@ -301,17 +301,21 @@ mod tests {
         let id = |agent: &str, epoch| AgentEpoch { agent: agent.to_owned(), epoch };
         let in_table = Some(Amount { exchanges: 5, ..Amount::default() });
         let stored = vec![
-            AgentLedger { ledger: Some(ledger("b", 1, false)), in_table },
-            AgentLedger { ledger: Some(ledger("a", 1, false)), in_table },
+            AgentLedger { ledger: Some(ledger("b", 1, false)), in_table, expired: None },
+            AgentLedger { ledger: Some(ledger("a", 1, false)), in_table, expired: None },
         ];
         let newest = HashMap::from([(id("b", 1), ledger("b", 1, true)), (id("c", 1), ledger("c", 1, false))]);
         let joined = join(stored, newest);
         assert_eq!(
             joined,
             [
-                AgentLedger { ledger: Some(ledger("a", 1, false)), in_table },
-                AgentLedger { ledger: Some(ledger("b", 1, true)), in_table },
-                AgentLedger { ledger: Some(ledger("c", 1, false)), in_table: Some(Amount::default()) },
+                AgentLedger { ledger: Some(ledger("a", 1, false)), in_table, expired: None },
+                AgentLedger { ledger: Some(ledger("b", 1, true)), in_table, expired: None },
+                AgentLedger {
+                    ledger: Some(ledger("c", 1, false)),
+                    in_table: Some(Amount::default()),
+                    expired: None
+                },
             ]
         );
     }

@@ -9,6 +9,7 @@
 //! - `captures`, `ledgers`, `replays`: the query side.
 //! - `mirrors`: what became durable is sent at other targets, too.
 //! - `kubernetes`: in a cluster, the names of peers and the statuses of TapPolicies.
+//! - `maintenance`: retention, compaction and vacuum of the table.
 //! - `store_gate`: a store that can't be reached is a state, not a crash.
 //! - [`read_table`]: the query side in another program, for a table without a collector.
 //! - `metrics`: the list of the collector's metrics. The admin routes are those of `tap_admin`.
@@ -23,6 +24,7 @@ pub mod config;
 mod ingest;
 mod kubernetes;
 mod ledgers;
+mod maintenance;
 mod metrics;
 mod mirrors;
 mod reader;

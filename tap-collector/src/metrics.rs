@@ -12,6 +12,12 @@
 //! | `podtap_collector_ingest_streams`                   | agents' streams that are open                     |
 //! | `podtap_collector_store_reachable`                  | 0 while the store is away                         |
 //! | `podtap_collector_ledger_writes_total{result}`      | ledgers put beside the table: `ok`, `error`       |
+//! | `podtap_collector_table_files`, `…_bytes`           | data files that the table names, and their size   |
+//! | `podtap_collector_maintenance_total{step}`          | steps: `checkpoint`, `expired`, `compacted`, `vacuumed`, `error` |
+//! | `podtap_collector_expired_exchanges_total{reason}`  | exchanges that retention removed: `age`, `bytes`  |
+//! | `podtap_collector_expired_bytes_total{reason}`      | their size on the wire                            |
+//! | `podtap_collector_compacted_files_total`            | files that were merged into others                |
+//! | `podtap_collector_vacuumed_objects_total`, `…_bytes_total` | files deleted that the table did not name  |
 //! | `podtap_collector_queries_total{method, code}`      | Search, Get, Tail, GetLedger, by gRPC code        |
 //! | `podtap_collector_tails`                            | Tail streams that are open                        |
 //! | `podtap_collector_replays_running`                  | replays that run                                  |
@@ -31,6 +37,7 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
+use tap_proto::v1::Amount;
 use tonic::Code;
 
 /// From a local directory's milliseconds to a far bucket under load.
@@ -49,6 +56,14 @@ pub(crate) struct Metrics {
     pub(crate) ingest_streams: Gauge,
     pub(crate) store_reachable: Gauge,
     pub(crate) ledger_writes: Family<ResultLabel, Counter>,
+    pub(crate) table_files: Gauge,
+    pub(crate) table_bytes: Gauge,
+    maintenance: Family<StepLabel, Counter>,
+    expired_exchanges: Family<ReasonLabel, Counter>,
+    expired_bytes: Family<ReasonLabel, Counter>,
+    pub(crate) compacted_files: Counter,
+    pub(crate) vacuumed_objects: Counter,
+    pub(crate) vacuumed_bytes: Counter,
     pub(crate) queries: Family<QueryLabels, Counter>,
     pub(crate) tails: Gauge,
     pub(crate) replays_running: Gauge,
@@ -70,6 +85,16 @@ pub(crate) struct ResultLabel {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct StateLabel {
     pub(crate) state: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct StepLabel {
+    pub(crate) step: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct ReasonLabel {
+    pub(crate) reason: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -107,6 +132,14 @@ impl Metrics {
             ingest_streams: Gauge::default(),
             store_reachable: Gauge::default(),
             ledger_writes: Family::default(),
+            table_files: Gauge::default(),
+            table_bytes: Gauge::default(),
+            maintenance: Family::default(),
+            expired_exchanges: Family::default(),
+            expired_bytes: Family::default(),
+            compacted_files: Counter::default(),
+            vacuumed_objects: Counter::default(),
+            vacuumed_bytes: Counter::default(),
             queries: Family::default(),
             tails: Gauge::default(),
             replays_running: Gauge::default(),
@@ -150,6 +183,7 @@ impl Metrics {
             metrics.store_reachable.clone(),
         );
         registry.register("ledger_writes", "Ledgers written, by result", metrics.ledger_writes.clone());
+        metrics.register_maintenance(registry);
         registry.register("queries", "Queries by method and gRPC code", metrics.queries.clone());
         registry.register("tails", "Tail streams that are open", metrics.tails.clone());
         registry.register("replays_running", "Replays that run", metrics.replays_running.clone());
@@ -186,6 +220,46 @@ impl Metrics {
             metrics.status_writes.clone(),
         );
         metrics
+    }
+
+    fn register_maintenance(&self, registry: &mut Registry) {
+        registry.register("table_files", "Data files that the table names", self.table_files.clone());
+        registry.register(
+            "table_bytes",
+            "Size of the data files that the table names",
+            self.table_bytes.clone(),
+        );
+        registry.register("maintenance", "Steps of the table's maintenance", self.maintenance.clone());
+        registry.register(
+            "expired_exchanges",
+            "Exchanges that retention removed",
+            self.expired_exchanges.clone(),
+        );
+        registry.register(
+            "expired_bytes",
+            "Size on the wire of the exchanges that retention removed",
+            self.expired_bytes.clone(),
+        );
+        registry.register(
+            "compacted_files",
+            "Files that were merged into others",
+            self.compacted_files.clone(),
+        );
+        registry.register(
+            "vacuumed_objects",
+            "Files that were deleted as the table did not name them",
+            self.vacuumed_objects.clone(),
+        );
+        registry.register("vacuumed_bytes", "Their size", self.vacuumed_bytes.clone());
+    }
+
+    pub(crate) fn maintenance(&self, step: &'static str) {
+        self.maintenance.get_or_create(&StepLabel { step }).inc();
+    }
+
+    pub(crate) fn expired(&self, reason: &'static str, amount: &Amount) {
+        self.expired_exchanges.get_or_create(&ReasonLabel { reason }).inc_by(amount.exchanges);
+        self.expired_bytes.get_or_create(&ReasonLabel { reason }).inc_by(amount.bytes);
     }
 
     pub(crate) fn peers(&self, result: &'static str, count: u64) {

@@ -39,6 +39,7 @@ use crate::{
     ingest::{Committer, Ingest, queue},
     kubernetes::{self, Kubernetes, peers::Peers},
     ledgers::{LedgerQueries, Ledgers},
+    maintenance::maintain_until,
     metrics::Metrics,
     mirrors::{MirrorQueries, Mirrors},
     replays::Replays,
@@ -138,6 +139,9 @@ pub async fn run(
         background.spawn(mirrors.clone().follow_table(Arc::clone(&gate), shutdown.clone()));
     } else {
         let (ledgers, shutdown) = (Arc::clone(&ledgers), shutdown.clone());
+        let maintenance =
+            maintain_until(Arc::clone(&gate), config.retention, metrics.clone(), shutdown.clone());
+        background.spawn(maintenance);
         background.spawn(async move { ledgers.write_until(shutdown).await });
     }
 

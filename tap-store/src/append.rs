@@ -1,6 +1,10 @@
 //! Appends batches: files first, then the commit that makes them the table's.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use deltalake::kernel::Add;
 use object_store::{ObjectStore, ObjectStoreExt, path::Path};
@@ -29,8 +33,13 @@ struct Selection {
     marks: Vec<(AgentEpoch, i64)>,
 }
 
+/// Files this old are not committed any more: a vacuum may have deleted them. Half of the least grace that it gives.
+const MAX_PUT_AGE: Duration = Duration::from_secs(10 * 60);
+
 /// Files that were put for a selection and are in no commit yet.
 struct Put {
+    /// By the clock of the wall, which also runs while the machine sleeps.
+    at: SystemTime,
     batches: Vec<usize>,
     adds: Vec<Add>,
 }
@@ -50,7 +59,7 @@ pub(crate) async fn append(store: &Store, batches: Vec<(AgentEpoch, Batch)>) -> 
             return Ok(());
         }
         let files = match put.take() {
-            Some(put) if put.batches == selection.batches => put,
+            Some(put) if put.batches == selection.batches && put.is_fresh() => put,
             stale => {
                 discard(store, stale).await;
                 write(store, &batches, &selection).await?
@@ -139,6 +148,7 @@ async fn write(
     let encoded =
         tokio::task::spawn_blocking(encode).await.map_err(|panic| error(panic.into()))?.map_err(error)?;
 
+    let at = SystemTime::now();
     let objects = store.table_objects();
     let mut adds = Vec::with_capacity(encoded.len());
     let mut paths = Vec::with_capacity(encoded.len());
@@ -149,7 +159,13 @@ async fn write(
         paths.push(path);
     }
     store.location().sync(paths).await.map_err(error)?;
-    Ok(Put { batches: selection.batches.clone(), adds })
+    Ok(Put { at, batches: selection.batches.clone(), adds })
+}
+
+impl Put {
+    fn is_fresh(&self) -> bool {
+        self.at.elapsed().is_ok_and(|age| age < MAX_PUT_AGE)
+    }
 }
 
 /// Deletes files that no commit names. Best effort: what stays is for a vacuum of the table to find.

@@ -44,7 +44,25 @@ pub enum StoreError {
     /// A query that asks for what is not given.
     #[error("{0}")]
     InvalidQuery(String),
+    /// A step of maintenance failed; the next one tries again.
+    #[error("{operation} the table: {source}")]
+    Maintenance { operation: &'static str, source: Cause },
     /// A page or resume token that is malformed, expired, or of another query or table.
     #[error("{0}")]
     InvalidToken(String),
+}
+
+impl StoreError {
+    /// Whether a data file was to be read that is not there: of a version of the table that is too old.
+    pub(crate) fn is_missing_file(&self) -> bool {
+        let Self::Read { source, .. } = self else { return false };
+        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(source.as_ref());
+        while let Some(error) = cause {
+            if let Some(object_store::Error::NotFound { .. }) = error.downcast_ref() {
+                return true;
+            }
+            cause = error.source();
+        }
+        false
+    }
 }

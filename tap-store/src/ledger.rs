@@ -8,7 +8,10 @@
 
 mod recent;
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use deltalake::arrow::{
     array::{AsArray, RecordBatch},
@@ -21,7 +24,12 @@ use tap_proto::v1::{AgentLedger, Amount, Ledger};
 
 pub use recent::RecentLedgers;
 
-use crate::{AgentEpoch, Cause, Store, StoreError, open_file::OpenFile, view::DataFile};
+use crate::{
+    AgentEpoch, Cause, Store, StoreError,
+    maintenance::{Count, expired_now},
+    open_file::OpenFile,
+    view::DataFile,
+};
 
 const FOLDER: &str = "ledger";
 
@@ -31,9 +39,15 @@ const READ_AHEAD: usize = 8;
 /// What one file holds of one agent's epoch.
 #[derive(Clone, Debug)]
 pub(crate) struct InFile {
-    agent: AgentEpoch,
-    exchanges: u64,
-    bytes: u64,
+    pub(crate) agent: AgentEpoch,
+    pub(crate) exchanges: u64,
+    pub(crate) bytes: u64,
+}
+
+impl InFile {
+    pub(crate) fn amount(&self) -> Count {
+        Count { exchanges: self.exchanges, bytes: self.bytes }
+    }
 }
 
 /// When the newest ledger that was put was taken, by agent and epoch. Held while it is put, so that the objects
@@ -60,22 +74,45 @@ pub(crate) async fn put(store: &Store, ledger: &Ledger) -> Result<(), StoreError
     Ok(())
 }
 
-fn path_of(agent: &AgentEpoch) -> Path {
+pub(crate) fn path_of(agent: &AgentEpoch) -> Path {
     Path::from_iter([FOLDER, &agent.agent, &format!("{}.binpb", agent.epoch)])
 }
 
+pub(crate) fn folder() -> Path {
+    Path::from(FOLDER)
+}
+
+/// Where the ledgers are, of all epochs that have one: see [`path_of`].
+pub(crate) async fn paths(store: &Store) -> Result<HashSet<Path>, StoreError> {
+    let folder = folder();
+    let listed = store.location().objects.list(Some(&folder)).map_ok(|object| object.location);
+    listed.try_collect().await.map_err(|source| StoreError::Ledger {
+        operation: "list",
+        path: folder.to_string(),
+        source: source.into(),
+    })
+}
+
 pub(crate) async fn all(store: &Store) -> Result<Vec<AgentLedger>, StoreError> {
-    let mut in_table = in_table(store).await?;
+    let (mut in_table, mut expired) = in_table(store).await?;
     let mut ledgers = Vec::new();
     for ledger in read_all(store).await? {
         let agent = AgentEpoch { agent: ledger.agent.clone(), epoch: ledger.epoch };
-        let in_table = in_table.remove(&agent).unwrap_or_default();
-        ledgers.push(AgentLedger { ledger: Some(ledger), in_table: Some(in_table) });
+        let in_table = Some(in_table.remove(&agent).unwrap_or_default());
+        let expired = expired.remove(&agent).map(Amount::from);
+        ledgers.push(AgentLedger { ledger: Some(ledger), in_table, expired });
     }
     // Exchanges whose agent never got a ledger through.
-    for (AgentEpoch { agent, epoch }, in_table) in in_table {
+    for (agent, in_table) in in_table {
+        let expired = expired.remove(&agent).map(Amount::from);
+        let AgentEpoch { agent, epoch } = agent;
         let ledger = Ledger { agent, epoch, ..Ledger::default() };
-        ledgers.push(AgentLedger { ledger: Some(ledger), in_table: Some(in_table) });
+        ledgers.push(AgentLedger { ledger: Some(ledger), in_table: Some(in_table), expired });
+    }
+    for (AgentEpoch { agent, epoch }, expired) in expired {
+        let ledger = Ledger { agent, epoch, ..Ledger::default() };
+        let (in_table, expired) = (Some(Amount::default()), Some(expired.into()));
+        ledgers.push(AgentLedger { ledger: Some(ledger), in_table, expired });
     }
     ledgers.sort_by(|a, b| key(a).cmp(&key(b)));
     Ok(ledgers)
@@ -112,24 +149,20 @@ async fn read_all(store: &Store) -> Result<Vec<Ledger>, StoreError> {
     ledgers.try_filter_map(|ledger| async move { Ok(ledger) }).try_collect().await
 }
 
-/// The exchanges and their wire bytes in the table, by agent and epoch.
-async fn in_table(store: &Store) -> Result<HashMap<AgentEpoch, Amount>, StoreError> {
-    let view = store.current().await?;
-    let objects = store.table_objects();
+/// The exchanges and their wire bytes by agent and epoch: in the table, and what retention has removed from it.
+async fn in_table(
+    store: &Store,
+) -> Result<(HashMap<AgentEpoch, Amount>, HashMap<AgentEpoch, Count>), StoreError> {
+    let (view, expired) = {
+        let mut follower = store.follower().await;
+        follower.catch_up().await?;
+        store.publish(&follower);
+        let expired = expired_now(store, &mut follower).await?;
+        (Arc::clone(follower.view()), expired)
+    };
     let uncounted: Vec<_> =
         view.files.values().filter(|file| file.in_file.get().is_none()).cloned().collect();
-    let count = |file: Arc<DataFile>| {
-        let objects = Arc::clone(&objects);
-        async move {
-            let open = OpenFile::open(objects, &file);
-            let counted = async { count(&open.await?).await }.await;
-            let counted =
-                counted.map_err(|source| StoreError::Read { path: file.path.to_string(), source })?;
-            // Another call may have been first, with the same counts.
-            let _ = file.in_file.set(counted);
-            Ok::<_, StoreError>(())
-        }
-    };
+    let count = |file: Arc<DataFile>| async move { counted(store, &file).await.map(|_| ()) };
     stream::iter(uncounted).map(count).buffer_unordered(READ_AHEAD).try_collect::<()>().await?;
 
     let mut totals: HashMap<AgentEpoch, Amount> = HashMap::new();
@@ -138,7 +171,19 @@ async fn in_table(store: &Store) -> Result<HashMap<AgentEpoch, Amount>, StoreErr
         total.exchanges += in_file.exchanges;
         total.bytes += in_file.bytes;
     }
-    Ok(totals)
+    Ok((totals, expired.by_epoch()))
+}
+
+/// What the file holds of each agent's epoch.
+pub(crate) async fn counted<'a>(store: &Store, file: &'a DataFile) -> Result<&'a [InFile], StoreError> {
+    if file.in_file.get().is_none() {
+        let open = OpenFile::open(store.table_objects(), file);
+        let counted = async { count(&open.await?).await }.await;
+        let counted = counted.map_err(|source| StoreError::Read { path: file.path.to_string(), source })?;
+        // Another call may have been first, with the same counts.
+        let _ = file.in_file.set(counted);
+    }
+    Ok(file.in_file.get().map(Vec::as_slice).unwrap_or_default())
 }
 
 async fn count(file: &OpenFile) -> Result<Vec<InFile>, Cause> {
@@ -151,7 +196,7 @@ async fn count(file: &OpenFile) -> Result<Vec<InFile>, Cause> {
 }
 
 /// `None` where the batch has not the columns.
-fn count_batch(batch: &RecordBatch, counted: &mut Vec<InFile>) -> Option<()> {
+pub(crate) fn count_batch(batch: &RecordBatch, counted: &mut Vec<InFile>) -> Option<()> {
     let agents = batch.column_by_name("agent")?.as_string_opt::<i32>()?;
     let epochs = batch.column_by_name("epoch")?.as_primitive_opt::<Decimal128Type>()?;
     let wire_bytes = batch.column_by_name("wire_bytes")?.as_primitive_opt::<Int64Type>()?;

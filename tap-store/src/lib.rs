@@ -6,6 +6,7 @@
 //!
 //! - `<url>/exchanges`: the table, one row per exchange; `docs/table.md` is its contract (`schema`, `columns`).
 //! - `<url>/ledger`: the newest ledger of every agent's epoch (`ledger`).
+//! - `<url>/expired`: what retention has removed of each (`maintenance`).
 //!
 //! Searches go through the table in the order of time, as far as the page needs (`scan`, `search`); tails go
 //! through its log (`tail`); statistics fold what matches in one pass (`stats`). A store keeps nothing that it could not read again.
@@ -49,6 +50,7 @@ use url::Url;
 
 pub use error::{Cause, StoreError};
 pub use ledger::RecentLedgers;
+pub use maintenance::{Maintained, Retention};
 pub use stats::{Dimension, MAX_DIMENSIONS, MAX_GROUPS, StatsQuery, UnknownDimension};
 
 use crate::{footers::Footers, location::Location, log::Follower, open_file::Files, view::View};
@@ -65,7 +67,8 @@ struct Inner {
     follower: tokio::sync::Mutex<Follower>,
     /// Held for a whole append: two appends of one process would only be in each other's way.
     appending: tokio::sync::Mutex<()>,
-    maintaining: Arc<tokio::sync::Mutex<()>>,
+    checkpointing: Arc<tokio::sync::Mutex<()>>,
+    maintenance: tokio::sync::Mutex<maintenance::State>,
     /// The newest view that this process knows; wakes the tails.
     views: watch::Sender<Arc<View>>,
     /// Views that searches page through, the oldest first.
@@ -80,6 +83,14 @@ struct Inner {
 pub struct AgentEpoch {
     pub agent: String,
     pub epoch: u64,
+}
+
+/// The data files that the table names; not those that it did and that a vacuum has not deleted yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TableSize {
+    pub version: u64,
+    pub files: usize,
+    pub bytes: u64,
 }
 
 /// Which exchanges, in which order.
@@ -151,7 +162,8 @@ impl Store {
             read_only,
             follower: tokio::sync::Mutex::new(follower),
             appending: tokio::sync::Mutex::new(()),
-            maintaining: Arc::default(),
+            checkpointing: Arc::default(),
+            maintenance: tokio::sync::Mutex::default(),
             views,
             pinned: Mutex::default(),
             newest_ledgers: Mutex::default(),
@@ -213,6 +225,20 @@ impl Store {
         ledger::all(self).await
     }
 
+    /// Does one step of what keeps the table quick and within its bounds, if something is due at `now`. Of several
+    /// processes that call this on one table, one works at a time.
+    pub async fn maintain(&self, retention: &Retention, now: SystemTime) -> Result<Maintained, StoreError> {
+        self.writable()?;
+        maintenance::maintain(self, retention, now).await
+    }
+
+    /// How large the table is, at the newest version that this process knows.
+    pub fn size(&self) -> TableSize {
+        let view = Arc::clone(&self.0.views.borrow());
+        let bytes = view.files.values().map(|file| file.size).sum();
+        TableSize { version: view.version, files: view.files.len(), bytes }
+    }
+
     fn writable(&self) -> Result<(), StoreError> {
         if self.0.read_only {
             return Err(StoreError::ReadOnly { url: self.0.location.url.clone() });
@@ -240,8 +266,12 @@ impl Store {
         self.0.appending.lock().await
     }
 
-    pub(crate) fn maintaining(&self) -> &Arc<tokio::sync::Mutex<()>> {
-        &self.0.maintaining
+    pub(crate) fn checkpointing(&self) -> &Arc<tokio::sync::Mutex<()>> {
+        &self.0.checkpointing
+    }
+
+    pub(crate) fn maintenance(&self) -> &tokio::sync::Mutex<maintenance::State> {
+        &self.0.maintenance
     }
 
     pub(crate) fn views(&self) -> watch::Receiver<Arc<View>> {
@@ -319,6 +349,10 @@ async fn create(location: &Location) -> Result<(), Cause> {
             Some(maintenance::CHECKPOINT_INTERVAL.to_string()),
         )
         .with_configuration_property(TableProperty::LogRetentionDuration, Some(maintenance::LOG_RETENTION))
+        .with_configuration_property(
+            TableProperty::DeletedFileRetentionDuration,
+            Some(maintenance::LOG_RETENTION),
+        )
         .with_commit_properties(CommitProperties::default().with_max_retries(0))
         .await?;
     location.sync_commit(0).await

@@ -89,6 +89,17 @@ impl Location {
         Ok(tokio::task::spawn_blocking(sync).await??)
     }
 
+    /// The same of an object beside the table.
+    pub(crate) async fn sync_beside(&self, object: &Path) -> Result<(), Cause> {
+        let Some(root) = self.local_table.as_deref().and_then(std::path::Path::parent) else { return Ok(()) };
+        let file = root.join(object.as_ref());
+        let sync = move || -> std::io::Result<()> {
+            File::open(&file)?.sync_all()?;
+            file.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+        };
+        Ok(tokio::task::spawn_blocking(sync).await??)
+    }
+
     pub(crate) async fn sync_commit(&self, version: u64) -> Result<(), Cause> {
         self.sync(vec![commit_uri_from_version(Some(version))]).await
     }

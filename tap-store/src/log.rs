@@ -54,7 +54,7 @@ pub(crate) struct Follower {
     base: DeltaTable,
     loaded_at: Instant,
     /// By application id: those asked for since the load, and those of every commit since.
-    marks: HashMap<String, i64>,
+    marks: HashMap<String, Option<i64>>,
 }
 
 impl Follower {
@@ -112,30 +112,34 @@ impl Follower {
         self.view = Arc::new(view);
         for action in actions {
             if let Action::Txn(transaction) = action {
-                self.marks.insert(transaction.app_id.clone(), transaction.version);
+                self.marks.insert(transaction.app_id.clone(), Some(transaction.version));
             }
         }
     }
 
     /// The highest sequence of the epoch in the table at the view's version; 0 for none.
     pub(crate) async fn mark(&mut self, agent: &AgentEpoch) -> Result<u64, StoreError> {
-        let app_id = app_id(agent);
-        let mark = match self.marks.get(&app_id) {
-            Some(mark) => *mark,
+        Ok(u64::try_from(self.transaction(app_id(agent)).await?.unwrap_or(0)).unwrap_or(0))
+    }
+
+    /// The version of an application's newest transaction at the view's version.
+    pub(crate) async fn transaction(&mut self, app_id: String) -> Result<Option<i64>, StoreError> {
+        let version = match self.marks.get(&app_id) {
+            Some(version) => *version,
             None => {
                 if self.loaded_at.elapsed() > BASE_MAX_AGE {
                     self.load().await?;
                 }
-                let version = self.base.version().unwrap_or_default();
-                let error = |source: Cause| StoreError::Log { version, source };
+                let at = self.base.version().unwrap_or_default();
+                let error = |source: Cause| StoreError::Log { version: at, source };
                 let snapshot = self.base.snapshot().map_err(|source| error(source.into()))?;
-                let mark =
+                let version =
                     snapshot.transaction_version(self.location.log_store.as_ref(), app_id.clone()).await;
-                let mark = mark.map_err(|source| error(source.into()))?.unwrap_or(0);
-                *self.marks.entry(app_id).or_insert(mark)
+                let version = version.map_err(|source| error(source.into()))?;
+                *self.marks.entry(app_id).or_insert(version)
             }
         };
-        Ok(u64::try_from(mark).unwrap_or(0))
+        Ok(version)
     }
 
     /// Commits files and marks as the version after the view's.
@@ -144,8 +148,6 @@ impl Follower {
         files: &[Add],
         marks: &[(AgentEpoch, i64)],
     ) -> Result<Outcome, StoreError> {
-        let version = self.view.version + 1;
-        let error = |source: Cause| StoreError::Append { version, source };
         let operation = DeltaOperation::Write {
             mode: SaveMode::Append,
             partition_by: Some(vec![schema::PARTITION_COLUMN.to_owned()]),
@@ -153,6 +155,18 @@ impl Follower {
         };
         let actions = files.iter().cloned().map(Action::Add).collect();
         let transactions = marks.iter().map(|(agent, mark)| Transaction::new(app_id(agent), *mark)).collect();
+        self.commit_actions(actions, operation, transactions).await
+    }
+
+    /// Commits actions and transactions as the version after the view's.
+    pub(crate) async fn commit_actions(
+        &mut self,
+        actions: Vec<Action>,
+        operation: DeltaOperation,
+        transactions: Vec<Transaction>,
+    ) -> Result<Outcome, StoreError> {
+        let version = self.view.version + 1;
+        let error = |source: Cause| StoreError::Append { version, source };
         let commit = CommitData::new(actions, operation, HashMap::new(), transactions);
         let bytes = commit.get_bytes().map_err(|source| error(source.into()))?;
 

@@ -1,136 +1,155 @@
-//! Keeps the table quick to open and to search: checkpoints of the log, removal of commits that no reader needs,
-//! and files of many commits in place of the files of each.
+//! Keeps the table quick to open and to search, and within its bounds.
 //!
-//! A compaction moves rows and changes none. The files that it replaces stay, for searches that page through an
-//! earlier version; a vacuum of the table removes them.
+//! - `checkpoint`: checkpoints of the log, and removal of commits that nobody needs.
+//! - `retention`: removal of what is too old or too much, counted so that the ledger stays true (`expired`).
+//! - `compaction`: few files in place of the many that commits leave. It moves rows and changes none.
+//! - `vacuum`: deletion of files that the table does not name any more, or never did, and of old ledgers.
+//!
+//! One collector at a time does this (`claim`), step by step, each step bounded in memory. Which one does not matter,
+//! and nothing breaks if two do: what a step replaces must still be in the table when its commit is put, and a
+//! checkpoint or a deletion done twice is the same as once. A crash leaves files that no commit names, for a later
+//! vacuum.
+//!
+//! Files that were replaced or removed stay for [`Retention::grace`], for pages and tails that read earlier versions.
 
-use std::{num::NonZeroU64, sync::Arc};
+mod checkpoint;
+mod claim;
+mod commit;
+mod compaction;
+mod expired;
+mod retention;
+mod rewrite;
+mod vacuum;
 
-use deltalake::{
-    checkpoints::{cleanup_metadata, create_checkpoint},
-    operations::optimize::OptimizeType,
+use std::{
+    collections::{BTreeMap, HashSet},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use crate::{Cause, Store, data_file};
+use tap_proto::v1::Amount;
 
-/// Commits between checkpoints: opening the table reads at most as many commits after the newest one. The
-/// table's property of that name, for other writers.
-pub(crate) const CHECKPOINT_INTERVAL: u64 = 100;
+pub(crate) use checkpoint::{CHECKPOINT_INTERVAL, LOG_RETENTION, after_commit};
+pub(crate) use expired::{Count, current as expired_now};
 
-/// How long commits stay in the log, and with them page and resume tokens. At a commit a second this is the
-/// larger part of the log's folder, which every opening lists.
-pub(crate) const LOG_RETENTION: &str = "interval 1 days";
+use crate::{Store, StoreError};
 
-/// Commits between compactions, a multiple of [`CHECKPOINT_INTERVAL`]: ten minutes of a busy writer.
-const COMPACTION_INTERVAL: u64 = 600;
-
-/// Files of this size and more are left as they are.
-const COMPACTED_BYTES: NonZeroU64 = NonZeroU64::new(64 * 1024 * 1024).expect("not zero");
-
-/// Starts what the commit of `version` makes due. The writer of that commit does it, so that of several
-/// collectors one does; should it die meanwhile, the next interval makes up for it.
-pub(crate) fn after_commit(store: &Store, version: u64) {
-    if !version.is_multiple_of(CHECKPOINT_INTERVAL) {
-        return;
-    }
-    let store = store.clone();
-    tokio::spawn(async move {
-        let Ok(_one_at_a_time) = Arc::clone(store.maintaining()).try_lock_owned() else { return };
-        if let Err(error) = checkpoint(&store, version).await {
-            tracing::warn!(%error, version, "checkpoint of the table's log failed; the next is due in {CHECKPOINT_INTERVAL} commits");
-        }
-        if version.is_multiple_of(COMPACTION_INTERVAL)
-            && let Err(error) = compact(&store).await
-        {
-            tracing::warn!(%error, version, "compaction of the table failed; the next is due in {COMPACTION_INTERVAL} commits");
-        }
-    });
+/// What the table keeps. Without any bound it keeps everything.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Exchanges whose `time` is longer ago are removed, with their file: see `docs/table.md`.
+    pub max_age: Option<Duration>,
+    /// Of the data files that the table names. The oldest are removed beyond.
+    pub max_bytes: Option<u64>,
+    /// Instead of `max_age` for exchanges of these namespaces.
+    pub namespaces: BTreeMap<String, Duration>,
+    /// How long files stay that the table does not name any more. At most [`Retention::MAX_GRACE`].
+    pub grace: Duration,
 }
 
-async fn checkpoint(store: &Store, version: u64) -> Result<(), Cause> {
-    let table = store.location().load(Some(version)).await?;
-    create_checkpoint(&table, None).await?;
-    let removed = cleanup_metadata(&table, None).await?;
-    tracing::debug!(version, removed, "checkpoint of the table's log");
-    Ok(())
+/// What one step of maintenance did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Maintained {
+    /// Nothing is due.
+    Nothing,
+    /// Something is due, and another process has claimed to do it.
+    Elsewhere,
+    Checkpoint,
+    /// Exchanges that were removed, by the bound that they exceeded.
+    Expired {
+        by_age: Amount,
+        by_bytes: Amount,
+    },
+    /// Files that were replaced, and by how many. Of 0 there was nothing to gain.
+    Compacted {
+        files: u64,
+        into: u64,
+    },
+    Vacuumed {
+        objects: u64,
+        bytes: u64,
+        ledgers: u64,
+    },
 }
 
-async fn compact(store: &Store) -> Result<(), Cause> {
-    let table = store.location().load(None).await?;
-    let compaction = table
-        .optimize()
-        .with_type(OptimizeType::Compact)
-        .with_target_size(COMPACTED_BYTES)
-        .with_writer_properties(data_file::properties()?)
-        .with_max_concurrent_tasks(1);
-    let (table, metrics) = compaction.await?;
-    tracing::debug!(version = table.version(), ?metrics, "compaction of the table");
-    Ok(())
+/// What a process remembers between its steps; it could do without.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    /// The claim that this process has put.
+    claim: Option<i64>,
+    /// The newest checkpoint that is known.
+    checkpoint: u64,
+    /// Files with which there is nothing to gain: too large in memory, or unreadable.
+    settled: HashSet<String>,
 }
 
-#[cfg(test)]
-mod tests {
-    use futures::StreamExt;
-    use prost_types::Timestamp;
-    use tap_expr::Condition;
-    use tap_proto::v1::{Batch, Exchange, Order};
+impl Retention {
+    /// As long as commits are in the log, and with them the tokens that need the files.
+    pub const MAX_GRACE: Duration = Duration::from_secs(24 * 60 * 60);
 
-    use super::*;
-    use crate::{AgentEpoch, Query};
+    /// Twice as long as a writer may take from a file to its commit.
+    pub const MIN_GRACE: Duration = Duration::from_secs(20 * 60);
+}
 
-    fn batch(sequence: u64) -> Batch {
-        let exchange = |number: i64| Exchange {
-            id: format!("{number:08}"),
-            time: Some(Timestamp { seconds: 1_767_323_045 + number, nanos: 7 }),
-            labels: [("app".to_owned(), "shop".to_owned())].into(),
-            ..Exchange::default()
-        };
-        let first = sequence as i64 * 3;
-        Batch { sequence, exchanges: (first..first + 3).map(exchange).collect(), ledger: None }
+impl Default for Retention {
+    fn default() -> Self {
+        Self { max_age: None, max_bytes: None, namespaces: BTreeMap::new(), grace: Self::MAX_GRACE }
     }
+}
 
-    #[tokio::test]
-    async fn a_checkpoint_and_a_compaction_change_no_rows() {
-        let folder = tempfile::tempdir().unwrap();
-        let url = url::Url::from_directory_path(folder.path()).unwrap();
-        let store = Store::open(&url).await.unwrap();
-        let agent = AgentEpoch { agent: "a".to_owned(), epoch: u64::MAX };
-        let everything = || Query {
-            condition: Condition::parse("").unwrap(),
-            start: None,
-            end: None,
-            order: Order::OldestFirst,
-            page_size: 1000,
-            page_token: None,
-            summary: false,
-        };
-        for sequence in 1..=8 {
-            store.append(vec![(agent.clone(), batch(sequence))]).await.unwrap();
+/// Does one step of what is due at `now`.
+pub(crate) async fn maintain(
+    store: &Store,
+    retention: &Retention,
+    now: SystemTime,
+) -> Result<Maintained, StoreError> {
+    let mut state = store.maintenance().lock().await;
+    let view = store.current().await?;
+    state.settled.retain(|path| view.files.contains_key(path));
+    let now = millis(now);
+
+    if checkpoint::is_overdue(store, &mut state, view.version).await {
+        if !claim::claim(store, &mut state, now, &[]).await? {
+            return Ok(Maintained::Elsewhere);
         }
-        let before = store.search(everything()).await.unwrap().exchanges;
-        let paging = Query { page_size: 5, ..everything() };
-        let page_token = store.search(paging).await.unwrap().next_page_token;
-        let mut tail = store.tail(Condition::parse("").unwrap(), None, false).await.unwrap();
-
-        checkpoint(&store, 8).await.unwrap();
-        compact(&store).await.unwrap();
-        assert_eq!(store.current().await.unwrap().files.len(), 1);
-        assert_eq!(store.search(everything()).await.unwrap().exchanges, before);
-        // No statistics of what was captured.
-        let compaction = folder.path().join("exchanges/_delta_log/00000000000000000009.json");
-        let compaction = std::fs::read_to_string(compaction).unwrap();
-        assert!(compaction.contains("minValues") && !compaction.contains("response_"), "{compaction}");
-        let rest = store.search(Query { page_token, ..everything() }).await.unwrap().exchanges;
-        assert_eq!(rest, before[5..]);
-
-        let reopened = Store::open(&url).await.unwrap();
-        assert_eq!(reopened.search(everything()).await.unwrap().exchanges, before);
-        reopened.append(vec![(agent.clone(), batch(8)), (agent.clone(), batch(9))]).await.unwrap();
-        let mut tailed = Vec::new();
-        while tailed.len() < 3 {
-            tailed.extend(tail.next().await.unwrap().unwrap().exchanges);
-        }
-        assert_eq!(tailed.iter().map(|e| e.sequence).collect::<Vec<_>>(), [9, 9, 9]);
-        assert_eq!(store.search(everything()).await.unwrap().exchanges.len(), 27);
+        let version = store.current().await?.version;
+        checkpoint::create(store, version).await.map_err(|source| error("checkpoint", source))?;
+        state.checkpoint = version;
+        return Ok(Maintained::Checkpoint);
     }
+    if vacuum::is_due(store, now).await? {
+        // The commit of the claim comes before any deletion: see `vacuum`.
+        if !claim::claim(store, &mut state, now, &[vacuum::begun(now)]).await? {
+            return Ok(Maintained::Elsewhere);
+        }
+        return vacuum::vacuum(store, retention, now).await;
+    }
+    let expired = retention::plan(&view, retention, now);
+    if !expired.is_empty() {
+        if !claim::claim(store, &mut state, now, &[]).await? {
+            return Ok(Maintained::Elsewhere);
+        }
+        if let Some(done) = retention::run(store, &mut state, retention, expired, now).await? {
+            return Ok(done);
+        }
+    }
+    if let Some(group) = compaction::plan(&view, retention, &state.settled, now) {
+        if !claim::claim(store, &mut state, now, &[]).await? {
+            return Ok(Maintained::Elsewhere);
+        }
+        return compaction::run(store, &mut state, retention, group, now).await;
+    }
+    Ok(Maintained::Nothing)
+}
+
+fn error(operation: &'static str, source: impl Into<crate::Cause>) -> StoreError {
+    StoreError::Maintenance { operation, source: source.into() }
+}
+
+fn millis(time: SystemTime) -> i64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn as_millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

@@ -126,7 +126,10 @@ impl Tail {
             let file = OpenFile::open(self.store.table_objects(), file).await?;
             file.exchanges(None, summary).await
         };
-        read.await.map_err(|source| StoreError::Read { path: file.path.to_string(), source })
+        read.await.map_err(|source| {
+            let error = StoreError::Read { path: file.path.to_string(), source };
+            if error.is_missing_file() { fallen_behind() } else { error }
+        })
     }
 
     /// Waits for the commit that is next.
@@ -146,13 +149,18 @@ impl Tail {
                 });
             }
             if is_behind {
-                let reason = "the tail has fallen behind the log's retention; start it anew";
-                return Err(StoreError::InvalidToken(reason.to_owned()));
+                return Err(fallen_behind());
             }
             // Either way the log is looked at again.
             let _ = timeout(POLL_INTERVAL, self.views.changed()).await;
         }
     }
+}
+
+fn fallen_behind() -> StoreError {
+    StoreError::InvalidToken(
+        "the tail has fallen behind what the table keeps of its past; start it anew".to_owned(),
+    )
 }
 
 /// The commit to read next, and how many of its rows were handled. Its text is opaque to clients.

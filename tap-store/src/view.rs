@@ -1,7 +1,8 @@
 //! What the table is at one version: its data files, with what is needed to skip them.
 
+mod files;
+
 use std::{
-    collections::BTreeMap,
     ops::RangeInclusive,
     sync::{Arc, OnceLock},
 };
@@ -14,6 +15,8 @@ use deltalake::{
 use object_store::path::Path;
 use serde::Deserialize;
 use tap_expr::{Field, Predicate};
+
+pub(crate) use files::DataFiles;
 
 use crate::{
     Cause,
@@ -28,7 +31,7 @@ pub(crate) struct View {
     /// The table's id, for tokens that are valid for this table alone.
     pub(crate) table_id: Arc<str>,
     /// By path. Files are shared between views.
-    pub(crate) files: BTreeMap<String, Arc<DataFile>>,
+    pub(crate) files: DataFiles,
 }
 
 /// A data file; immutable.
@@ -38,26 +41,32 @@ pub(crate) struct DataFile {
     pub(crate) size: u64,
     /// Of `time`, in microseconds; everything where unknown.
     pub(crate) times: RangeInclusive<i64>,
-    /// The lowest and the highest value in the file; `None` where unknown.
+    /// When it was made, by its writer's clock; of a file made of others, when the newest of them was. Milliseconds.
+    pub(crate) made: i64,
+    /// 0 where unknown.
+    pub(crate) rows: u64,
+    /// The lowest and the highest value in the file; `None` where unknown. Other writers may have cut them.
     ids: Option<(Box<str>, Box<str>)>,
-    namespaces: Option<(Box<str>, Box<str>)>,
+    pub(crate) namespaces: Option<(Box<str>, Box<str>)>,
     workloads: Option<(Box<str>, Box<str>)>,
     statuses: Option<(i64, i64)>,
     /// What is in the file by agent and epoch, once someone has counted it.
     pub(crate) in_file: OnceLock<Vec<InFile>>,
+    /// Its namespaces, once someone has looked; `None` where they are too many to tell.
+    pub(crate) all_namespaces: OnceLock<Option<Vec<String>>>,
 }
 
 impl View {
     pub(crate) fn of(table: &DeltaTable) -> Result<Self, Cause> {
         let snapshot = table.snapshot()?;
-        let mut files = BTreeMap::new();
+        let mut files = DataFiles::new();
         for file in snapshot.log_data().iter() {
             if file.deletion_vector_descriptor().is_some() {
                 return Err("a deletion vector is set, which this store does not read".into());
             }
             let path = file.object_store_path();
             let size = u64::try_from(file.size())?;
-            let file = DataFile::new(path, size, file.stats().as_deref());
+            let file = DataFile::new(path, size, file.modification_time(), file.stats().as_deref());
             files.insert(file.path.to_string(), Arc::new(file));
         }
         Ok(Self { version: snapshot.version(), table_id: snapshot.metadata().id().into(), files })
@@ -99,9 +108,9 @@ impl View {
 }
 
 impl DataFile {
-    fn new(path: Path, size: u64, statistics: Option<&str>) -> Self {
+    fn new(path: Path, size: u64, made: i64, statistics: Option<&str>) -> Self {
         let statistics = statistics.and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default();
-        let Statistics { min_values: min, max_values: max } = statistics;
+        let Statistics { num_records, min_values: min, max_values: max } = statistics;
         let first =
             min.time.as_deref().and_then(parse_micros).map_or(i64::MIN, |time| time.saturating_sub(1));
         let last = max.time.as_deref().and_then(parse_micros).unwrap_or(i64::MAX);
@@ -110,12 +119,15 @@ impl DataFile {
             size,
             // Writers may cut the statistics to milliseconds.
             times: first..=last.saturating_add(999),
+            made,
+            rows: num_records,
             ids: min.id.zip(max.id),
             namespaces: min.namespace.zip(max.namespace),
             workloads: min.workload.zip(max.workload),
             // The upper half of an unsigned status is negative in the table, so that the ends are not in its order.
             statuses: min.status.zip(max.status).filter(|(least, _)| *least >= 0),
             in_file: OnceLock::new(),
+            all_namespaces: OnceLock::new(),
         }
     }
 
@@ -124,7 +136,8 @@ impl DataFile {
         if add.deletion_vector.is_some() {
             return None;
         }
-        Some(Self::new(object_path(&add.path)?, u64::try_from(add.size).ok()?, add.stats.as_deref()))
+        let size = u64::try_from(add.size).ok()?;
+        Some(Self::new(object_path(&add.path)?, size, add.modification_time, add.stats.as_deref()))
     }
 
     /// Whether a row of one of these times may be in the file, of which the predicate is true.
@@ -158,6 +171,7 @@ fn object_path(path: &str) -> Option<Path> {
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Statistics {
+    num_records: u64,
     min_values: Ends,
     max_values: Ends,
 }

@@ -1117,9 +1117,12 @@ pub struct GetLedgerResponse {
 pub struct AgentLedger {
     #[prost(message, optional, tag = "1")]
     pub ledger: ::core::option::Option<Ledger>,
-    /// Counted in the table, not reported by the agent: must equal Σ targets.stored.
+    /// Counted in the table, not reported by the agent: with `expired`, must equal Σ targets.stored.
     #[prost(message, optional, tag = "2")]
     pub in_table: ::core::option::Option<Amount>,
+    /// What the table held and retention has removed from it.
+    #[prost(message, optional, tag = "3")]
+    pub expired: ::core::option::Option<Amount>,
 }
 /// The totals of one agent since its epoch began; every counter only grows, but for `pending`.
 #[derive(Clone, PartialEq, ::prost::Message)]

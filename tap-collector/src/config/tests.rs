@@ -21,16 +21,22 @@ fn flags_win_over_the_file() {
     fs::write(
         file.path(),
         "listen: '[::]:7070'\ncommit: {bytes: 2097152, interval: 2s}\nqueue: {bytes: 8MiB}\n\
+         retention: {max_age: 7d, max_bytes: 1GiB, namespaces: {shop: {max_age: 1d}}}\n\
          replay: {allow_targets: ['http://staging:8080']}\n",
     )
     .unwrap();
     let path = file.path().to_str().unwrap();
-    let config = settings(&["--config", path, "--commit-interval", "500ms"]).validate().unwrap();
+    let flags = ["--config", path, "--commit-interval", "500ms", "--retention-max-age=2d"];
+    let config = settings(&flags).validate().unwrap();
     assert_eq!(config.listen.to_string(), "[::]:7070");
     assert_eq!(config.commit_bytes, 2 << 20);
     assert_eq!(config.queue_bytes, 8 << 20);
     assert_eq!(config.commit_interval, Duration::from_millis(500));
     assert_eq!(config.allow_replay_targets.len(), 1);
+    let day = Duration::from_secs(24 * 60 * 60);
+    assert_eq!(config.retention.max_age, Some(2 * day));
+    assert_eq!(config.retention.max_bytes, Some(1 << 30));
+    assert_eq!(config.retention.namespaces["shop"], day);
 }
 
 #[test]
@@ -41,6 +47,9 @@ fn all_errors_are_reported_together() {
         "--commit-interval=0s",
         "--commit-bytes=1",
         "--queue-bytes=2XB",
+        "--retention-max-age=forever",
+        "--retention-max-bytes=1",
+        "--retention-grace=0s",
         "--allow-replay-target=staging",
         "--kubernetes-namespace=Not-A-Name",
         "--kubernetes-lease=",
@@ -59,6 +68,9 @@ fn all_errors_are_reported_together() {
             "commit.interval",
             "commit.bytes",
             "queue.bytes",
+            "retention.max_age",
+            "retention.max_bytes",
+            "retention.grace",
             "replay.allow_targets",
             "kubernetes.namespace",
             "kubernetes.lease",

@@ -7,6 +7,7 @@ use tracing_subscriber::EnvFilter;
 use url::Url;
 
 pub(super) const MIB: u64 = 1024 * 1024;
+pub(super) const GIB: u64 = 1024 * MIB;
 /// Object stores charge per request, and a search opens every file of the newest partition.
 const COMMIT_INTERVAL_RANGE: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(60);
 
@@ -32,11 +33,16 @@ pub fn parse_store(text: &str) -> Result<Url, String> {
 }
 
 pub(super) fn parse_interval(text: &str) -> Result<Duration, String> {
-    let interval = humantime::parse_duration(text).map_err(|error| error.to_string())?;
-    if COMMIT_INTERVAL_RANGE.contains(&interval) {
-        Ok(interval)
+    parse_duration_within(text, COMMIT_INTERVAL_RANGE)
+}
+
+pub(super) fn parse_duration_within(text: &str, range: RangeInclusive<Duration>) -> Result<Duration, String> {
+    let duration = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if range.contains(&duration) {
+        Ok(duration)
     } else {
-        Err(format!("must be from {:?} to {:?}", COMMIT_INTERVAL_RANGE.start(), COMMIT_INTERVAL_RANGE.end()))
+        let shown = humantime::format_duration;
+        Err(format!("must be from {} to {}", shown(*range.start()), shown(*range.end())))
     }
 }
 
@@ -57,8 +63,9 @@ fn parse_size(text: &str) -> Result<u64, String> {
         "" | "B" => 1,
         "KiB" => 1024,
         "MiB" => MIB,
-        "GiB" => 1024 * MIB,
-        _ => return Err("must be a number of bytes, or of KiB, MiB or GiB".to_owned()),
+        "GiB" => GIB,
+        "TiB" => 1024 * GIB,
+        _ => return Err("must be a number of bytes, or of KiB, MiB, GiB or TiB".to_owned()),
     };
     let number: u64 = number.parse().map_err(|_| "must start with a whole number".to_owned())?;
     number.checked_mul(factor).ok_or_else(|| "is too large".to_owned())

@@ -3,6 +3,7 @@
 mod earlier_versions;
 mod exactly_once;
 mod ledger;
+mod maintenance;
 mod sample;
 mod search;
 mod stats;

@@ -60,6 +60,7 @@ pub(super) fn say_none(namespace: Option<&str>) {
 fn keep_namespace(agents: &mut Vec<AgentLedger>, namespace: &str) {
     agents.retain_mut(|agent| {
         agent.in_table = None;
+        agent.expired = None;
         let Some(ledger) = &mut agent.ledger else { return false };
         ledger.targets.retain(|target| {
             // A pod's target is called namespace/pod.

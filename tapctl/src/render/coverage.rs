@@ -67,7 +67,7 @@ mod tests {
         let targets = vec![target("silent", None), target("web", Some(web)), target("mesh", Some(mesh))];
         let ledger = Ledger { agent: "node-1".into(), targets, ..Ledger::default() };
         let style = Style { width: None, colour: false, zone: TimeZone::UTC };
-        let rendered = render(&[AgentLedger { ledger: Some(ledger), in_table: None }], &style);
+        let rendered = render(&[AgentLedger { ledger: Some(ledger), ..AgentLedger::default() }], &style);
         let lines: Vec<Vec<&str>> = rendered.lines().map(|line| line.split("  ").collect()).collect();
         let line = |index: usize| {
             let cells: Vec<&str> =

@@ -70,7 +70,7 @@ impl Balance {
     }
 }
 
-/// How much more the table holds than the agent was told is stored.
+/// How much more the table holds, or has held until it expired, than the agent was told is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Difference {
     exchanges: i128,
@@ -86,8 +86,8 @@ fn table_difference(agent: &AgentLedger) -> Option<Difference> {
     agent.in_table?;
     let targets = agent.ledger.as_ref().map_or(&[][..], |ledger| &ledger.targets);
     let mut difference = Difference {
-        exchanges: i128::from(exchanges(&agent.in_table)),
-        bytes: i128::from(bytes(&agent.in_table)),
+        exchanges: i128::from(exchanges(&agent.in_table)) + i128::from(exchanges(&agent.expired)),
+        bytes: i128::from(bytes(&agent.in_table)) + i128::from(bytes(&agent.expired)),
     };
     for target in targets {
         difference.exchanges -= i128::from(exchanges(&target.stored));
@@ -154,10 +154,16 @@ fn agent_line(agent: &AgentLedger, style: &Style) -> String {
     let Some(ledger) = &agent.ledger else { return String::new() };
     let table = match table_difference(agent) {
         None => "the table is accounted for by agent, not by namespace".to_owned(),
-        Some(Difference::NONE) => format!(
-            "the table holds what was acknowledged: {} exchanges",
-            unit::count(exchanges(&agent.in_table))
-        ),
+        Some(Difference::NONE) => {
+            let held = unit::count(exchanges(&agent.in_table));
+            match exchanges(&agent.expired) {
+                0 => format!("the table holds what was acknowledged: {held} exchanges"),
+                expired => format!(
+                    "the table holds what was acknowledged: {held} exchanges, and {} expired",
+                    unit::count(expired)
+                ),
+            }
+        }
         Some(Difference { exchanges, bytes }) => {
             format!(
                 "the table holds {exchanges:+} exchanges and {bytes:+} bytes against what was acknowledged"
@@ -226,6 +232,7 @@ mod tests {
                 ..Ledger::default()
             }),
             in_table: amount(10, 8_000),
+            expired: None,
         }
     }
 
@@ -265,6 +272,10 @@ agent node-1 (epoch 0000000000000001), ledger of 11-14 22:13:20.000, final: the 
         table.in_table = amount(9, 8_000);
         assert!(!balances(&[table.clone()]));
         let style = Style { width: None, colour: false, zone: TimeZone::UTC };
-        assert!(render(&[table], &style).contains("holds -1 exchanges and +0 bytes"));
+        assert!(render(&[table.clone()], &style).contains("holds -1 exchanges and +0 bytes"));
+
+        table.expired = amount(1, 0);
+        assert!(balances(&[table.clone()]));
+        assert!(render(&[table], &style).contains("acknowledged: 9 exchanges, and 1 expired"));
     }
 }

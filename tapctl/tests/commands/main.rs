@@ -169,6 +169,7 @@ async fn ledger_check_fails_on_what_is_unaccounted_for() {
             ..Ledger::default()
         }),
         in_table: Some(Amount { bytes: 10, ..Amount::default() }),
+        expired: None,
     };
     let collector =
         Collector::start(Served { agents: vec![ledger(10), ledger(11)], ..Served::default() }).await;
@@ -197,6 +198,7 @@ async fn a_ledger_of_a_namespace_is_of_its_pods_and_no_other() {
         }),
         // Of the whole agent: says nothing of a namespace.
         in_table: Some(Amount { bytes: 10, ..Amount::default() }),
+        expired: None,
     };
     let agents = vec![ledger("one", &["shop/a", "shopping/b", "shop"]), ledger("two", &["other/shop"])];
     let collector = Collector::start(Served { agents, ..Served::default() }).await;
