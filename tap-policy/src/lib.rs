@@ -26,7 +26,7 @@ mod workload;
 
 pub use body::BodyPolicy;
 pub use compile::{MAX_BODY_BYTES, MAX_MIRRORS, MAX_PORTS, Policy, Problem, normal_url};
-pub use mirror::MirrorSpec;
+pub use mirror::{MirrorSpec, MirrorTls};
 pub use plan::{Kept, MAX_POLICIES, Plan, Selected, Unkept, is_replayed};
 pub use resource::{
     BodyCapture, BodySpec, ByteQuantity, Direction, Replayed, SampleKey, SampleSpec, TapPolicy, TapPolicySpec,

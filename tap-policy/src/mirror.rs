@@ -69,6 +69,29 @@ pub struct MirrorSpec {
     /// Compare each answer with the recorded response.
     #[serde(default)]
     pub compare: bool,
+    /// What is verified of an https target. Default: its own name, by the authorities that the collector's system trusts.
+    #[serde(default, skip_serializing_if = "MirrorTls::is_default")]
+    pub tls: MirrorTls,
+}
+
+/// Whom a mirror trusts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MirrorTls {
+    /// Certificates in PEM; these are trusted, and no others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::certificates")]
+    pub ca: Option<String>,
+    /// The name to ask for, and to expect in the target's certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::server_name")]
+    pub server_name: Option<String>,
+}
+
+impl MirrorTls {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 fn all() -> f64 {

@@ -8,7 +8,7 @@
 //! it sends carries the marker header, so that nobody captures it, and is what redaction left. Answers are read to their end,
 //! compared where that is asked, and never kept.
 //!
-//! - [`settings`]: what a mirror does, checked. [`select`], [`share`]: which exchanges it is for.
+//! - [`settings`]: what a mirror does, checked; [`Tls`]: whom it trusts. [`select`], [`share`]: which exchanges it is for.
 //! - [`pace`], [`queue`]: pure; time is an argument.
 //! - `tally`: counts whose sums hold at every moment (`proto/tap/v1/mirror.proto`).
 //! - this file: the task of one mirror.
@@ -19,6 +19,7 @@ pub mod select;
 pub mod settings;
 pub mod share;
 mod tally;
+mod tls;
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -42,6 +43,7 @@ pub use self::{
     settings::{Rules, Scope, Settings, SettingsError},
     share::By,
     tally::Recent,
+    tls::Tls,
 };
 use crate::{
     Failure,

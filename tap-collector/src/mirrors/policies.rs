@@ -7,8 +7,8 @@ use kube::{
     api::{ApiResource, DynamicObject},
     runtime::watcher::Event,
 };
-use tap_policy::{MirrorSpec, Policy, SampleKey, TapPolicy};
-use tap_replay::mirror::{By, Scope, Settings};
+use tap_policy::{MirrorSpec, MirrorTls, Policy, SampleKey, TapPolicy};
+use tap_replay::mirror::{By, Scope, Settings, Tls};
 
 use super::Mirrors;
 use crate::{kubernetes::watch::watch, metrics::Metrics};
@@ -115,7 +115,9 @@ fn settings(name: String, mirror: &MirrorSpec) -> Settings {
         timeout,
         max_lag,
         compare,
+        tls,
     } = mirror.clone();
+    let MirrorTls { ca, server_name } = tls;
     let by = match by {
         SampleKey::Connection => By::Connection,
         SampleKey::TraceId => By::TraceId,
@@ -139,6 +141,8 @@ fn settings(name: String, mirror: &MirrorSpec) -> Settings {
         timeout,
         max_lag,
         compare,
+        // No policy chooses among the collector's files.
+        tls: Tls { ca, ca_file: None, server_name },
     }
 }
 

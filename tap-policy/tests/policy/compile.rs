@@ -23,12 +23,16 @@ fn everything_can_be_said() {
         redaction: {fields: [birthday]}, collector: 'http://Other:7070/', labels: [app, app.kubernetes.io/version],
         replayed: keep, mirror: {target: 'http://v2.shop:8080', percent: 10, by: traceId, keepHost: true, compare: true},
         mirrors: [{target: 'http://v3.shop/base', hosts: [shop.example], prefixes: [/cart], rewrite: /, methods: [GET, POST],
-          maxRate: 100.5, maxInFlight: 8, timeout: 500ms, maxLag: 10s, shadowHost: true, filter: 'response.status < 500'}]}"#;
+          maxRate: 100.5, maxInFlight: 8, timeout: 500ms, maxLag: 10s, shadowHost: true, filter: 'response.status < 500'},
+          {target: 'https://v4.shop', tls: {ca: '-----BEGIN CERTIFICATE-----', serverName: v4.example}}]}"#;
     let policy = policy("p", 0, spec);
     assert_eq!(policy.collector(), Some("http://other:7070"));
     let targets: Vec<_> =
         policy.mirrors().iter().map(|mirror| (mirror.target.as_str(), mirror.percent)).collect();
-    assert_eq!(targets, [("http://v2.shop:8080", 10.0), ("http://v3.shop/base", 100.0)]);
+    let expected =
+        [("http://v2.shop:8080", 10.0), ("http://v3.shop/base", 100.0), ("https://v4.shop", 100.0)];
+    assert_eq!(targets, expected);
+    assert_eq!(policy.mirrors()[2].tls.server_name.as_deref(), Some("v4.example"));
 }
 
 #[test]

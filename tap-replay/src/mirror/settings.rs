@@ -6,8 +6,11 @@ use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 use tap_expr::{Condition, share::Share};
 
-use super::share::{By, share};
-use crate::{Plan, RawPlan, Target, request::is_token, selection::names_role};
+use super::{
+    share::{By, share},
+    tls::Tls,
+};
+use crate::{Plan, PlanError, RawPlan, Target, request::is_token, selection::names_role};
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 const TIMEOUT_LIMIT: Duration = Duration::from_secs(60);
@@ -79,6 +82,9 @@ pub struct Settings {
     /// Compare each answer with the recorded response.
     #[serde(default, skip_serializing_if = "is_default")]
     pub compare: bool,
+    /// Of an https target.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub tls: Tls,
 }
 
 /// Exchanges that a TapPolicy keeps.
@@ -149,6 +155,7 @@ impl Settings {
             timeout: None,
             max_lag: None,
             compare: false,
+            tls: Tls::default(),
         }
     }
 
@@ -213,17 +220,20 @@ impl Rules {
         }
         let timeout = errors.duration("timeout", settings.timeout.as_deref(), DEFAULT_TIMEOUT, TIMEOUT_LIMIT);
         let max_lag = errors.duration("max_lag", settings.max_lag.as_deref(), DEFAULT_MAX_LAG, MAX_LAG_LIMIT);
+        let tls = errors.take(settings.tls.read()).unwrap_or_default();
         let plan = Plan::validate(RawPlan {
             id: id.to_owned(),
             target: settings.target.clone(),
             allow_methods: methods.clone(),
             keep_host: host != HostForm::OfTarget,
+            tls,
             ..RawPlan::default()
         });
         let plan = plan.map_err(|problems| {
-            // Of what is given here only the target can be wrong.
             for problem in problems {
-                errors.add("target", problem.to_string());
+                // What else is given here was checked above.
+                let field = if matches!(problem, PlanError::Tls(_)) { "tls" } else { "target" };
+                errors.add(field, problem.to_string());
             }
         });
         match (plan, share) {

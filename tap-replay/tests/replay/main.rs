@@ -6,6 +6,7 @@
 mod faults;
 mod flows;
 mod target;
+mod tls;
 
 use std::{
     convert::Infallible,
