@@ -13,6 +13,7 @@
 //! - `schedule`, `request`, `compare`, `tally`: pure.
 //! - [`mirror`]: exchanges sent at another target as they come in.
 //! - [`compare`], [`report`]: what answers differ in, and what a report says.
+//! - [`sealed`]: reports for a log that others may read.
 //! - [`diff()`]: two versions against each other.
 //! - [`engine`], `connections`: sockets and time.
 //! - [`chaos`]: faults on purpose.
@@ -40,6 +41,7 @@ pub mod report;
 mod request;
 mod safety;
 mod schedule;
+pub mod sealed;
 pub mod selection;
 mod session;
 mod tally;
@@ -50,7 +52,7 @@ pub use diff::{DiffPlan, diff};
 pub use engine::{End, Outcome, replay};
 pub use hook::RawHook;
 pub use merge::{MergeError, merge};
-pub use plan::{Plan, PlanError, RawPlan, RawTls, Target, TlsError};
+pub use plan::{Files, Plan, PlanError, RawPlan, RawTls, Target, TlsError};
 pub use preview::{Preview, preview};
 pub use schedule::{Arrival, ArrivalError};
 pub use session::{SessionKey, SessionKeyError};

@@ -11,7 +11,7 @@ use tap_expr::ConditionError;
 use tap_proto::v1::{Exchange, ReplayReport};
 
 pub use self::{
-    raw::RawPlan,
+    raw::{Files, RawPlan},
     target::Target,
     tls::{RawTls, TlsError},
 };
@@ -308,7 +308,7 @@ impl Plan {
     }
 }
 
-fn compile(document: &str, files: bool) -> Result<Arc<Transform>, Vec<PlanError>> {
+fn compile(document: &str, files: Files) -> Result<Arc<Transform>, Vec<PlanError>> {
     let settings = transform::Settings::parse(document).map_err(|error| vec![error.into()])?;
     let compiled = settings.compile(files);
     compiled.map(Arc::new).map_err(|errors| errors.into_iter().map(PlanError::from).collect())

@@ -1,6 +1,7 @@
 //! The arguments, and what they mean.
 
 mod judging;
+mod kubernetes;
 pub mod mock;
 mod moment;
 mod redaction;
@@ -18,7 +19,8 @@ use clap_complete::Shell;
 use url::Url;
 
 pub use self::{
-    judging::{Diff, Judging, ReportFile, ReportFormat},
+    judging::{Conclusion, Diff, Judging, ReportFile, ReportFormat},
+    kubernetes::InCluster,
     moment::Moment,
     redaction::{Audit, Redact},
     sending::{Loops, Sending},
@@ -134,7 +136,8 @@ Examples:
   tapctl replay --target http://127.0.0.1:8080 --allow-method POST --max-requests 100 --fail-on-mismatch
   tapctl replay --target http://127.0.0.1:8080 --since 1h --rate-profile ramp(10,500,2m) --loop forever --duration 5m
   tapctl replay --target https://checkout.staging --since 1h --transform rules.yaml --dry-run
-  tapctl replay merge shard-0.json shard-1.json"
+  tapctl replay --target http://checkout.staging --since 1h --rate 2000/s --kubernetes --shards 4
+  tapctl replay merge shard-0.json shard-1.json --fail-if 'mismatches > 0' --report junit=report.xml"
     )]
     Replay(Replay),
     /// Show what mirrors send, and what becomes of it.
@@ -319,15 +322,28 @@ pub struct Replay {
     pub noise_from: Option<PathBuf>,
     #[command(flatten)]
     pub judging: Judging,
+    #[command(flatten)]
+    pub cluster: InCluster,
 }
 
 #[derive(Clone, Debug, Subcommand)]
 pub enum ReplayCommand {
-    /// Add up the reports of several shards, as `-o json` printed them.
-    Merge {
-        #[arg(required = true)]
-        files: Vec<PathBuf>,
-    },
+    /// Add up the reports of several shards, as `-o json` printed them, or as they stand sealed in logs of pods.
+    Merge(Merge),
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct Merge {
+    #[arg(required = true)]
+    pub files: Vec<PathBuf>,
+    /// The key of sealed reports: what the Secret of a replay in Kubernetes has under `key`.
+    #[arg(long, value_name = "FILE")]
+    pub seal_key: Option<PathBuf>,
+    /// Exit with status 1 where an answer differs from the recorded response.
+    #[arg(long)]
+    pub fail_on_mismatch: bool,
+    #[command(flatten)]
+    pub conclusion: Conclusion,
 }
 
 #[derive(Args, Clone, Debug)]

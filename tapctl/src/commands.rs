@@ -85,6 +85,10 @@ pub async fn run(invocation: Invocation, out: &mut impl Write) -> Result<Verdict
         return diff::run(arguments, &source, output, &style, out).await;
     }
     if let Command::Replay(arguments) = &command {
+        if replay::is_in_cluster(arguments) {
+            let store = source.store.as_ref();
+            return replay::run_in_cluster(arguments, store, output, style, out).await;
+        }
         if replay::needs_no_collector(arguments) {
             return replay::run_here(arguments.clone(), output, style, out).await;
         }

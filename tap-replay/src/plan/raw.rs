@@ -56,10 +56,22 @@ pub struct RawPlan {
     pub allow_namespaces: Vec<String>,
     /// A YAML document ([`transform::Settings`]); empty for none.
     pub transform: String,
-    /// The transformation may name files.
-    pub files: bool,
+    /// What becomes of files that the transformation names.
+    pub files: Files,
     /// A process that changes requests, where the replay runs.
     pub hook: Option<RawHook>,
+}
+
+/// Files that settings name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Files {
+    /// Who asks a server to replay does not choose among that server's files.
+    #[default]
+    Refused,
+    Read,
+    /// They are where the replay will run, below this directory. Keys in the settings themselves are refused: settings
+    /// are no place for them there.
+    Elsewhere(&'static str),
 }
 
 impl RawPlan {
@@ -127,7 +139,7 @@ impl RawPlan {
             abort_window: positive(abort_window),
             allow_namespaces: allow_namespaces.clone(),
             transform: transform.clone(),
-            files: false,
+            files: Files::Refused,
             hook: None,
         }
     }

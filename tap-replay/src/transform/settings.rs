@@ -11,7 +11,7 @@ use super::{
     place::Place,
     rule::{PathRewrite, Rule},
 };
-use crate::request::is_token;
+use crate::{plan::Files, request::is_token};
 
 /// Far more than anybody writes by hand.
 const MAX_BYTES: usize = 1024 * 1024;
@@ -126,9 +126,8 @@ impl Settings {
         serde_yaml_ng::from_str(document).map_err(|cause| error(cause.to_string()))
     }
 
-    /// Checks everything; all errors are reported together. Files are read only where `files`: who asks a server
-    /// to replay does not choose among that server's files.
-    pub(crate) fn compile(self, files: bool) -> Result<Transform, Vec<SettingsError>> {
+    /// Checks everything; all errors are reported together. Rules whose keys are elsewhere come without them.
+    pub(crate) fn compile(self, files: Files) -> Result<Transform, Vec<SettingsError>> {
         let Self { cookies, correlate, shift_time, variables, rules } = self;
         let mut errors = Errors::default();
         if variables.len() > MAX_RULES || rules.len() > MAX_RULES {
@@ -199,7 +198,7 @@ fn variable(raw: RawVariable, path: &str, errors: &mut Errors) -> Option<Variabl
     Some(Variable { name, when: when?, place: place? })
 }
 
-fn rule(raw: RawRule, path: &str, files: bool, errors: &mut Errors) -> Option<Rule> {
+fn rule(raw: RawRule, path: &str, files: Files, errors: &mut Errors) -> Option<Rule> {
     let RawRule { when, host, path: rewrite, headers, query, json, jwt } = raw;
     let when = errors.condition(path, &when);
     let rewrite = rewrite.and_then(|RawPath { pattern, replace }| {
@@ -229,17 +228,36 @@ fn rule(raw: RawRule, path: &str, files: bool, errors: &mut Errors) -> Option<Ru
     Some(Rule { when: when?, host, path: rewrite, headers, query, json_set: set, json_patch: patch, jwt })
 }
 
-fn signer(raw: RawJwt, path: &str, files: bool, errors: &mut Errors) -> Option<Signer> {
+fn signer(raw: RawJwt, path: &str, files: Files, errors: &mut Errors) -> Option<Signer> {
     let RawJwt { header, algorithm, key, key_file, claims } = raw;
     let key = match (key, key_file) {
-        (Some(key), None) => key.into_bytes(),
-        (None, Some(file)) if files => std::fs::read(&file)
-            .map_err(|error| errors.add(&format!("{path}.key_file"), format!("{}: {error}", file.display())))
-            .ok()?,
-        (None, Some(_)) => {
-            errors.add(&format!("{path}.key_file"), "no files are read where the collector replays");
-            return None;
-        }
+        (Some(key), None) => match files {
+            Files::Refused | Files::Read => key.into_bytes(),
+            Files::Elsewhere(directory) => {
+                let problem =
+                    format!("settings that are passed on are no place for it: key_file, below {directory}");
+                errors.add(&format!("{path}.key"), problem);
+                return None;
+            }
+        },
+        (None, Some(file)) => match files {
+            Files::Read => std::fs::read(&file)
+                .map_err(|error| {
+                    errors.add(&format!("{path}.key_file"), format!("{}: {error}", file.display()))
+                })
+                .ok()?,
+            Files::Refused => {
+                errors.add(&format!("{path}.key_file"), "no files are read where the collector replays");
+                return None;
+            }
+            Files::Elsewhere(directory) => {
+                if !file.starts_with(directory) {
+                    let problem = format!("{}: not below {directory}", file.display());
+                    errors.add(&format!("{path}.key_file"), problem);
+                }
+                return None;
+            }
+        },
         _ => {
             errors.add(path, "needs exactly one of key, key_file");
             return None;

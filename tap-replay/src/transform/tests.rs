@@ -5,7 +5,7 @@ use serde_json::json;
 use tap_proto::v1::{Body, Completeness, Header, Request, Response, body::Content, completeness::State};
 
 use super::*;
-use crate::{Plan, RawPlan, request};
+use crate::{Files, Plan, RawPlan, request};
 
 fn plan() -> Plan {
     let raw = RawPlan {
@@ -18,13 +18,15 @@ fn plan() -> Plan {
 }
 
 fn transform(document: &str) -> Transform {
-    Settings::parse(document).unwrap().compile(false).unwrap()
+    Settings::parse(document).unwrap().compile(Files::Refused).unwrap()
 }
 
 fn errors(document: &str) -> Vec<String> {
     match Settings::parse(document) {
         Err(error) => vec![error.to_string()],
-        Ok(settings) => settings.compile(false).unwrap_err().iter().map(ToString::to_string).collect(),
+        Ok(settings) => {
+            settings.compile(Files::Refused).unwrap_err().iter().map(ToString::to_string).collect()
+        }
     }
 }
 
@@ -205,6 +207,19 @@ rules:
     for (error, place) in errors.iter().zip(places) {
         assert!(error.contains(place), "{place}: {error}");
     }
+}
+
+#[test]
+fn keys_that_are_elsewhere_are_named_and_not_read() {
+    let compile = |jwt: &str| {
+        let settings = Settings::parse(&format!("rules:\n- jwt: {{algorithm: HS256, {jwt}}}")).unwrap();
+        settings.compile(Files::Elsewhere("/secrets")).map(drop).map_err(|errors| errors[0].to_string())
+    };
+    assert_eq!(compile("key_file: /secrets/jwt/key.pem"), Ok(()));
+    let error = compile("key_file: /home/me/key.pem").unwrap_err();
+    assert!(error.contains("rules[0].jwt.key_file: /home/me/key.pem: not below /secrets"), "{error}");
+    let error = compile("key: hush").unwrap_err();
+    assert!(error.contains("rules[0].jwt.key: ") && !error.contains("hush"), "{error}");
 }
 
 #[test]

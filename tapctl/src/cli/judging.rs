@@ -12,6 +12,13 @@ pub struct Judging {
     /// How answers are compared: YAML, see docs/comparison.md.
     #[arg(long, value_name = "FILE")]
     pub comparison: Option<PathBuf>,
+    #[command(flatten)]
+    pub conclusion: Conclusion,
+}
+
+/// What counts as a failure, and where reports are written.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Conclusion {
     /// Exit with status 1 where this condition over the report holds, and not otherwise: CEL, e.g.
     /// 'error_rate > 0.01 || latency.p99 > duration("300ms") || mismatches > 0'; may be repeated.
     #[arg(long, value_name = "CONDITION")]

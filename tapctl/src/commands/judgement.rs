@@ -10,7 +10,7 @@ use tap_replay::report::FailIf;
 
 use super::WrongUsage;
 use crate::{
-    cli::{Judging, ReportFile, ReportFormat},
+    cli::{Conclusion, Judging, ReportFile, ReportFormat},
     render::{
         json,
         report::{Run, html, junit},
@@ -41,9 +41,20 @@ pub(super) enum Judged {
 }
 
 impl Judgement {
-    /// Reads files and checks conditions; what is wrong with the latter is told together.
+    /// Reads files and checks conditions.
     pub(super) fn read(arguments: &Judging) -> Result<Self> {
-        let Judging { comparison, fail_if, reports } = arguments;
+        let Judging { comparison, conclusion } = arguments;
+        let mut judgement = Self::of_reports(conclusion)?;
+        if let Some(path) = comparison {
+            let text = String::from_utf8(read(path, MAX_SETTINGS_BYTES)?);
+            judgement.comparison = text.ok().with_context(|| format!("{}: not UTF-8", path.display()))?;
+        }
+        Ok(judgement)
+    }
+
+    /// Of answers that are compared already. What is wrong with the conditions is told together.
+    pub(super) fn of_reports(arguments: &Conclusion) -> Result<Self> {
+        let Conclusion { fail_if, reports } = arguments;
         let mut mistakes = Vec::new();
         let mut conditions = Vec::new();
         for source in fail_if {
@@ -64,13 +75,12 @@ impl Judgement {
         if !mistakes.is_empty() {
             return Err(WrongUsage(mistakes.join("\n  ")).into());
         }
-        let comparison = match comparison {
-            Some(path) => String::from_utf8(read(path, MAX_SETTINGS_BYTES)?)
-                .ok()
-                .with_context(|| format!("{}: not UTF-8", path.display()))?,
-            None => String::new(),
-        };
-        Ok(Self { conditions, reports: reports.clone(), started: Timestamp::now(), comparison })
+        Ok(Self {
+            conditions,
+            reports: reports.clone(),
+            started: Timestamp::now(),
+            comparison: String::new(),
+        })
     }
 
     /// Whether a report takes standard output, so that nothing else may be written there.

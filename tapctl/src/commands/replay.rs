@@ -1,8 +1,10 @@
 //! `tapctl replay`: sends the selection from here, or lets the collector send it.
 
 mod dry_run;
+mod kubernetes;
 mod merge;
 mod remote;
+mod shard;
 mod source;
 
 use std::{fmt, fs, io::Write, path::Path, time::Duration};
@@ -11,11 +13,16 @@ use anyhow::{Context as _, Result, bail};
 use futures::{Stream, future};
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
-use tap_proto::v1::{Exchange, Order, ReplayReport, SearchRequest};
-use tap_replay::{End, Outcome, Plan, RawHook, RawPlan, RawTls, selection::filter_for_replay};
-use tokio::sync::watch;
+use tap_proto::v1::{Exchange, Order, Replay, ReplayReport, SearchRequest, replay::State};
+use tap_replay::{End, Files, Outcome, Plan, RawHook, RawPlan, RawTls, selection::filter_for_replay};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
+
+pub(super) use kubernetes::run as run_in_cluster;
 
 use super::{
     Session, Verdict, WrongUsage,
@@ -34,7 +41,10 @@ pub(super) const PAGE: u32 = 1_000;
 pub(super) fn plan(arguments: &cli::Replay, judgement: &Judgement) -> Result<Plan> {
     let sending = &arguments.sending;
     let (loops, loop_forever) = sending.passes();
+    let in_cluster = arguments.cluster.kubernetes;
     let client_certificate = match (&sending.client_cert, &sending.client_key) {
+        // Where the pods are.
+        _ if in_cluster => None,
         (Some(certificate), Some(key)) => read(Some(certificate))?.zip(read(Some(key))?),
         _ => None,
     };
@@ -73,7 +83,11 @@ pub(super) fn plan(arguments: &cli::Replay, judgement: &Judgement) -> Result<Pla
         allow_namespaces: sending.allow_namespaces.clone(),
         transform: String::from_utf8(transform)
             .map_err(|_| WrongUsage("--transform: not text".to_owned()))?,
-        files: !sending.remote,
+        files: match (sending.remote, in_cluster) {
+            (_, true) => Files::Elsewhere(kubernetes::SECRETS),
+            (true, false) => Files::Refused,
+            (false, false) => Files::Read,
+        },
         comparison: judgement.comparison.clone(),
         hook: sending.hook.as_ref().map(|command| RawHook {
             command: ["sh", "-c", command].map(str::to_owned).to_vec(),
@@ -108,6 +122,11 @@ pub(super) fn needs_no_collector(arguments: &cli::Replay) -> bool {
     arguments.command.is_some() || arguments.sending.file.is_some()
 }
 
+/// Whether others ask for the captures, and send them.
+pub(super) fn is_in_cluster(arguments: &cli::Replay) -> bool {
+    arguments.cluster.kubernetes
+}
+
 /// Runs what needs no collector.
 pub(super) async fn run_here(
     arguments: cli::Replay,
@@ -115,8 +134,8 @@ pub(super) async fn run_here(
     style: Style,
     out: &mut impl Write,
 ) -> Result<Verdict> {
-    if let Some(ReplayCommand::Merge { files }) = &arguments.command {
-        return merge::run(files, output, &style, out);
+    if let Some(ReplayCommand::Merge(arguments)) = &arguments.command {
+        return merge::run(arguments, output, style, out);
     }
     let judgement = Judgement::read(&arguments.judging)?;
     let plan = plan(&arguments, &judgement)?;
@@ -173,26 +192,39 @@ struct Printing<'a, W> {
     judgement: Judgement,
 }
 
+/// What was replayed, and how that ended.
+struct Ending<'a> {
+    title: &'a str,
+    fail_on_mismatch: bool,
+    /// Empty where it ran to its end.
+    how: &'a str,
+}
+
+impl<'a> Ending<'a> {
+    fn of(arguments: &'a cli::Replay, title: &'a str, how: &'a str) -> Self {
+        Self { title, fail_on_mismatch: arguments.fail_on_mismatch, how }
+    }
+}
+
 impl<W: Write> Printing<'_, W> {
-    /// Prints the final report, and returns the verdict of a replay that `ended` early if that is not empty.
-    fn conclude(&mut self, report: &ReplayReport, arguments: &cli::Replay, ended: &str) -> Result<Verdict> {
+    /// Prints the final report, and returns the verdict.
+    fn conclude(&mut self, report: &ReplayReport, ending: &Ending<'_>) -> Result<Verdict> {
         let Self { output, style, out, judgement } = self;
         if !judgement.takes_stdout() {
             print(report, *output, style, *out)?;
         }
-        let target = arguments.target.as_deref().unwrap_or_default();
-        let judged = judgement.conclude(report, &format!("replay at {target}"), ended, *out)?;
+        let judged = judgement.conclude(report, ending.title, ending.how, *out)?;
         for warning in &report.warnings {
             eprintln!("warning: {warning}");
         }
-        if !ended.is_empty() {
-            eprintln!("{ended}");
+        if !ending.how.is_empty() {
+            eprintln!("{}", ending.how);
             return Ok(Verdict::Bad);
         }
         if report.selected == 0 && report.warm_up == 0 {
             eprintln!("nothing matches");
         }
-        let mismatch = arguments.fail_on_mismatch && report.mismatches > 0;
+        let mismatch = ending.fail_on_mismatch && report.mismatches > 0;
         let failed = match judged {
             Judged::Unasked => !report.failed.is_empty(),
             Judged::Passed => false,
@@ -215,9 +247,13 @@ where
     E: fmt::Debug + Send + 'static,
     S: Stream<Item = Result<Exchange, E>> + Send + 'static,
 {
+    let seal_key = arguments.cluster.sealed_report.as_deref().map(merge::seal_key_of).transpose()?;
     let length = arguments.sending.duration.or(span);
     let (progress_tx, progress_rx) = watch::channel(ReplayReport::default());
-    let shown = tokio::spawn(show(progress_bar(length, plan.speed())?, progress_rx));
+    let shown = match seal_key {
+        Some(_) => tokio::spawn(shard::log(progress_rx)),
+        None => tokio::spawn(show(progress_bar(length, plan.speed())?, progress_rx)),
+    };
     let stop = CancellationToken::new();
     let replay = tap_replay::replay(plan, source, progress_tx, stop.clone());
     let Outcome { report, end } = tokio::select! {
@@ -226,17 +262,34 @@ where
     };
     shown.await.context("show the progress")?;
 
-    let ended = match &end {
+    if let Some(key) = seal_key {
+        let (state, error) = match end {
+            End::Finished => (State::Finished, String::new()),
+            End::Stopped => (State::Stopped, String::new()),
+            End::Aborted(reason) => (State::Aborted, reason.to_string()),
+            End::Failed(error) => (State::Failed, explain(error).to_string()),
+        };
+        let replay = Replay { state: state.into(), error, report: Some(report), ..Replay::default() };
+        shard::print(&key, replay, printing.out)?;
+        // Whoever has the key judges.
+        return Ok(Verdict::Good);
+    }
+    let how = match &end {
         End::Finished => String::new(),
         End::Stopped => "stopped before the end".to_owned(),
         End::Aborted(reason) => format!("aborted: {reason}"),
         End::Failed(_) => "the selection could not be read to its end".to_owned(),
     };
-    let verdict = printing.conclude(&report, arguments, &ended)?;
+    let title = title(arguments);
+    let verdict = printing.conclude(&report, &Ending::of(arguments, &title, &how))?;
     match end {
         End::Failed(error) => Err(explain(error)),
         _ => Ok(verdict),
     }
+}
+
+fn title(arguments: &cli::Replay) -> String {
+    format!("replay at {}", arguments.target.as_deref().unwrap_or_default())
 }
 
 fn print(report: &ReplayReport, output: Output, style: &Style, out: &mut impl Write) -> Result<()> {
@@ -249,15 +302,20 @@ fn print(report: &ReplayReport, output: Output, style: &Style, out: &mut impl Wr
     Ok(())
 }
 
-/// Returns at the next Ctrl-C.
+/// Returns at the next Ctrl-C, or when the program is told to end as containers are.
 async fn interrupt() {
-    if tokio::signal::ctrl_c().await.is_err() {
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
         // Without a handler the signal ends the program, as ever.
-        future::pending().await
+        return future::pending().await;
+    };
+    tokio::select! {
+        Ok(()) = tokio::signal::ctrl_c() => {}
+        Some(()) = terminate.recv() => {}
+        else => future::pending().await,
     }
 }
 
-/// The first Ctrl-C stops the replay, which then waits for what is in flight; this returns at the second.
+/// The first Ctrl-C or SIGTERM stops the replay, which then waits for what is in flight; this returns at the second.
 pub(super) async fn second_interrupt(stop: CancellationToken) {
     interrupt().await;
     stop.cancel();

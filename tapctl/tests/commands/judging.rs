@@ -143,3 +143,38 @@ async fn two_versions_are_compared_from_the_store_or_a_file() {
         assert_eq!((verdict, json(&printed)["matched"].as_str()), (Verdict::Good, Some("4")), "{printed}");
     }
 }
+
+#[tokio::test]
+async fn reports_of_shards_are_judged_as_one() {
+    let (collector, directory) = (collector().await, tempfile::tempdir().unwrap());
+    let target = target(r#"{"price":2,"mood":"a"}"#).await;
+    let file = |name: &str| directory.path().join(name).display().to_string();
+    let shards = ["0", "1"].map(|shard| (shard, file(&format!("{shard}.json"))));
+    for (shard, path) in &shards {
+        let report = format!("json={path}");
+        let arguments =
+            ["--session", "none", "--shards", "2", "--shard", *shard, "--rate", "max", "--report", &*report];
+        tapctl(&collector, &[&["replay", "--target", &*target], &arguments[..]].concat()).await.unwrap();
+    }
+    let [(_, first), (_, second)] = &shards;
+    let junit = format!("junit={}", file("report.xml"));
+    let merge = async |arguments: &[&str]| {
+        let all = [&["replay", "merge", &**first, &**second, "-o", "json"], arguments].concat();
+        tapctl(&collector, &all).await
+    };
+    let (verdict, merged) =
+        merge(&["--fail-if", "mismatches < 4 || failed > 0", "--report", &junit]).await.unwrap();
+    assert_eq!((verdict, &json(&merged)["answered"]), (Verdict::Good, &"4".into()), "{merged}");
+    let (verdict, _) = merge(&["--fail-if", "mismatches == 4"]).await.unwrap();
+    assert_eq!(verdict, Verdict::Bad);
+    assert_eq!(merge(&[]).await.unwrap().0, Verdict::Good);
+    assert_eq!(merge(&["--fail-on-mismatch"]).await.unwrap().0, Verdict::Bad);
+    let junit = fs::read_to_string(file("report.xml")).unwrap();
+    assert!(junit.contains("2 shards of a replay"), "{junit}");
+    let wrong = merge(&["--fail-if", "nonsense > 1"]).await.unwrap_err();
+    assert!(wrong.is::<WrongUsage>(), "{wrong}");
+    // A part of a replay that gave up is no good replay, whatever was answered.
+    let text = fs::read_to_string(first).unwrap().replacen('{', r#"{"aborted":"error_rate > 0.5: 0.7","#, 1);
+    fs::write(first, text).unwrap();
+    assert_eq!(merge(&["--fail-if", "failed > 0"]).await.unwrap().0, Verdict::Bad);
+}

@@ -4,6 +4,7 @@
 
 mod collector;
 mod judging;
+mod kubernetes;
 mod redaction;
 mod stats;
 

@@ -247,8 +247,8 @@ fn everything_can_be_set() {
     assert_eq!(rendered.get("ServiceMonitor", "tap-agent")["spec"]["endpoints"][0]["interval"], "15s");
     assert_eq!(rendered.get("ConfigMap", "tap-dashboard")["metadata"]["labels"]["grafana_dashboard"], "1");
     let ingress = &rendered.get("NetworkPolicy", "tap-collector")["spec"]["ingress"];
-    // The agents, the mock, and who is named.
-    assert_eq!(ingress[0]["from"].as_array().unwrap().len(), 3);
+    // The agents, replays, the mock, and who is named.
+    assert_eq!(ingress[0]["from"].as_array().unwrap().len(), 4);
     assert_eq!(ingress[1]["ports"], json!([{"port": "admin", "protocol": "TCP"}]));
 }
 

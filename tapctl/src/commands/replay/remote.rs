@@ -9,7 +9,7 @@ use tap_proto::v1::{
 use tokio::sync::watch;
 use tonic::Status;
 
-use super::{Printing, interrupt, read, show};
+use super::{Ending, Printing, interrupt, read, show, title};
 use crate::{
     cli,
     commands::{Session, Verdict, WrongUsage, judgement::Judgement},
@@ -137,7 +137,9 @@ pub(super) async fn run(
         State::Aborted => format!("aborted: {error}"),
         State::Failed | State::Unspecified => format!("failed: {error}"),
     };
-    let verdict = Printing { output, style, out, judgement }.conclude(&report, arguments, &ended)?;
+    let title = title(arguments);
+    let ending = Ending::of(arguments, &title, &ended);
+    let verdict = Printing { output, style, out, judgement }.conclude(&report, &ending)?;
     Ok(match state {
         State::Running | State::Interrupted => Verdict::Interrupted,
         _ => verdict,
