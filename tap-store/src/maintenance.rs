@@ -10,6 +10,8 @@
 //! checkpoint or a deletion done twice is the same as once. A crash leaves files that no commit names, for a later
 //! vacuum.
 //!
+//! A table with columns of a later version is not rewritten, as they would be lost: that version's collectors do it.
+//!
 //! Files that were replaced or removed stay for [`Retention::grace`], for pages and tails that read earlier versions.
 
 mod checkpoint;
@@ -31,7 +33,7 @@ use tap_proto::v1::Amount;
 pub(crate) use checkpoint::{CHECKPOINT_INTERVAL, LOG_RETENTION, after_commit};
 pub(crate) use expired::{Count, current as expired_now};
 
-use crate::{Store, StoreError};
+use crate::{Store, StoreError, schema};
 
 /// What the table keeps. Without any bound it keeps everything.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,7 +125,8 @@ pub(crate) async fn maintain(
         }
         return vacuum::vacuum(store, retention, now).await;
     }
-    let expired = retention::plan(&view, retention, now);
+    let rewrites = !schema::has_unknown(store.follower().await.base()).map_err(|s| error("look at", s))?;
+    let expired = retention::plan(&view, retention, rewrites, now);
     if !expired.is_empty() {
         if !claim::claim(store, &mut state, now, &[]).await? {
             return Ok(Maintained::Elsewhere);
@@ -132,7 +135,7 @@ pub(crate) async fn maintain(
             return Ok(done);
         }
     }
-    if let Some(group) = compaction::plan(&view, retention, &state.settled, now) {
+    if rewrites && let Some(group) = compaction::plan(&view, retention, &state.settled, now) {
         if !claim::claim(store, &mut state, now, &[]).await? {
             return Ok(Maintained::Elsewhere);
         }

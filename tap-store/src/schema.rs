@@ -234,6 +234,13 @@ pub(crate) fn missing(table: &DeltaTable) -> Result<Vec<StructField>, DeltaTable
     Ok(delta_columns().into_iter().filter(|column| schema.field(column.name()).is_none()).collect())
 }
 
+/// Whether the table has columns that this version does not know, and would lose where it rewrites rows.
+pub(crate) fn has_unknown(table: &DeltaTable) -> Result<bool, DeltaTableError> {
+    let schema = table.snapshot()?.schema();
+    let mut columns = schema.fields();
+    Ok(columns.any(|column| TABLE.field_with_name(column.name()).is_err()))
+}
+
 /// Says why a table is not one of exchanges, or one that this version can't serve.
 pub(crate) fn check(table: &DeltaTable) -> Result<(), String> {
     let snapshot = table.snapshot().map_err(|error| error.to_string())?;

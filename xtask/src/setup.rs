@@ -7,6 +7,7 @@ mod apt;
 mod ebpf;
 mod grpcurl;
 mod helm;
+mod python;
 
 use std::{ffi::OsString, path::PathBuf};
 
@@ -21,6 +22,8 @@ use crate::{chart::Helm, process::find, workspace::Workspace};
 pub(crate) struct Tools {
     pub(crate) grpcurl: PathBuf,
     pub(crate) helm: Helm,
+    /// With the libraries by which others read the table.
+    pub(crate) python: PathBuf,
 }
 
 /// A program that the demo or the tests run.
@@ -65,8 +68,9 @@ pub(crate) fn run(workspace: &Workspace) -> Result<Tools> {
     ebpf::ensure(workspace).context("set up the eBPF toolchain")?;
     let grpcurl = grpcurl::ensure().context("set up grpcurl")?;
     let helm = helm().context("set up Helm")?;
+    let python = python::ensure().context("set up Python's readers of Delta tables")?;
     println!("setup: everything is here");
-    Ok(Tools { grpcurl, helm })
+    Ok(Tools { grpcurl, helm, python })
 }
 
 /// Installs what virtual machines of other kernels need.

@@ -23,6 +23,9 @@ const SKIPPED: &str = "SKIPPED ";
 /// Says to tests that need Kubernetes why it can't be had on this machine.
 const WITHOUT_KUBERNETES: &str = "PODTAP_WITHOUT_KUBERNETES";
 
+/// Says to tests where the Python is that has the readers of Delta tables.
+const PYTHON: &str = "PODTAP_PYTHON";
+
 /// Runs a test binary: one of the privileged package by root.
 ///
 /// Cargo runs it in place of the test binary and names the package in its environment. `sudo -E` drops PATH,
@@ -67,6 +70,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         // A skip is an error: setup has just seen to it that everything is here.
         .env("CI", env::var_os("CI").unwrap_or_else(|| "1".into()))
         .env("PATH", tools.path()?)
+        .env(PYTHON, &tools.python)
         .env("CLUSTER_CACHE", e2e::cache());
     if let Kubernetes::Nothing(why) = kubernetes {
         command.env(WITHOUT_KUBERNETES, why);

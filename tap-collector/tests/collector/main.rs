@@ -10,6 +10,7 @@ mod ingest;
 mod kubernetes;
 mod ledger;
 mod mirror;
+mod other_readers;
 mod process;
 mod queries;
 mod read_only;

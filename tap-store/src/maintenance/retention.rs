@@ -65,7 +65,8 @@ impl Plan {
     }
 }
 
-pub(super) fn plan(view: &View, retention: &Retention, now: i64) -> Plan {
+/// What is past. Files are rewritten only where `rewrites` is set.
+pub(super) fn plan(view: &View, retention: &Retention, rewrites: bool, now: i64) -> Plan {
     let mut plan = Plan::default();
     let has_ages = retention.max_age.is_some() || !retention.namespaces.is_empty();
     let mut bytes: u64 = view.files.values().map(|file| file.size).sum();
@@ -81,7 +82,7 @@ pub(super) fn plan(view: &View, retention: &Retention, now: i64) -> Plan {
                 plan.by_age.push(Arc::clone(file));
             }
             judgement => {
-                if judgement == Judgement::Mixed {
+                if judgement == Judgement::Mixed && rewrites {
                     plan.mixed.push(Arc::clone(file));
                 }
                 kept.push(file);

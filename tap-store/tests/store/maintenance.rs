@@ -210,6 +210,82 @@ async fn compaction_changes_no_row_and_keeps_order_statistics_and_namespaces_apa
     assert!(compaction.contains("minValues") && !compaction.contains("response_"), "{compaction}");
 }
 
+/// As a later version would add it.
+fn add_a_column(folder: &TempDir) {
+    let log = folder.path().join("exchanges/_delta_log");
+    let created = fs::read_to_string(log.join("00000000000000000000.json")).unwrap();
+    let metadata = created.lines().find(|action| action.contains("\"metaData\"")).unwrap();
+    let mut metadata: serde_json::Value = serde_json::from_str(metadata).unwrap();
+    let text = &mut metadata["metaData"]["schemaString"];
+    let mut schema: serde_json::Value = serde_json::from_str(text.as_str().unwrap()).unwrap();
+    let column = r#"{"name": "of_later", "type": "string", "nullable": true, "metadata": {}}"#;
+    schema["fields"].as_array_mut().unwrap().push(serde_json::from_str(column).unwrap());
+    *text = schema.to_string().into();
+    let next = fs::read_dir(&log).unwrap().filter(|file| {
+        file.as_ref().unwrap().path().extension().is_some_and(|extension| extension == "json")
+    });
+    fs::write(log.join(format!("{:020}.json", next.count())), metadata.to_string()).unwrap();
+}
+
+#[tokio::test]
+async fn a_table_with_columns_of_a_later_version_is_not_rewritten() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder).await;
+    commits(&store, 40, 4).await;
+    add_a_column(&folder);
+    // Namespaces are mixed in every file, so that only a rewrite could remove one of them.
+    let retention = Retention { namespaces: namespaces(&[("shop", DAY)]), ..Retention::default() };
+    let steps = maintain(&store, &retention, after_start(0) + 30 * DAY).await;
+    assert!(matches!(steps[..], [Maintained::Vacuumed { .. }]), "{steps:?}");
+    assert_eq!(ids(&store).await.len(), 160);
+    // What needs no rewrite is done.
+    let retention = Retention { max_age: Some(DAY), ..Retention::default() };
+    let steps = maintain(&store, &retention, after_start(0) + 30 * DAY).await;
+    assert_eq!(removed(&steps), (160, 0));
+}
+
+/// Of a log however long, opening the table needs the newest checkpoint and what came after.
+#[tokio::test]
+async fn opening_reads_no_commit_before_the_newest_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = store(&folder).await;
+    commits(&first, 230, 1).await;
+    let log = folder.path().join("exchanges/_delta_log");
+    // Its writer makes it beside its appends.
+    let newest = log.join("00000000000000000200.checkpoint.parquet");
+    let pointer = log.join("_last_checkpoint");
+    while !newest.exists() || !fs::read_to_string(&pointer).is_ok_and(|text| text.contains("200")) {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let before = ids(&first).await;
+    for version in 0..=200 {
+        fs::remove_file(log.join(format!("{version:020}.json"))).unwrap();
+    }
+    fs::remove_file(log.join("00000000000000000100.checkpoint.parquet")).unwrap();
+    let reopened = store(&folder).await;
+    assert_eq!(ids(&reopened).await, before);
+    assert_eq!(reopened.durable_sequence(&agent("a", 7)).await.unwrap(), 230);
+}
+
+/// The writer whose commit makes a checkpoint due may die before it is made.
+#[tokio::test]
+async fn a_checkpoint_that_nobody_made_is_made_up_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder).await;
+    commits(&store, 1, 1).await;
+    let log = folder.path().join("exchanges/_delta_log");
+    // Commits of another writer, which makes none.
+    for version in 2..=205 {
+        let mark = format!(r#"{{"txn":{{"appId":"podtap/b/1","version":{version}}}}}"#);
+        fs::write(log.join(format!("{version:020}.json")), mark).unwrap();
+    }
+    let steps = maintain(&store, &Retention::default(), after_start(0) + HOUR).await;
+    assert_eq!(steps[0], Maintained::Checkpoint, "{steps:?}");
+    let version: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(log.join("_last_checkpoint")).unwrap()).unwrap();
+    assert_eq!(version["version"], 206);
+}
+
 #[tokio::test]
 async fn a_vacuum_deletes_what_nobody_needs_and_nothing_else() {
     let folder = tempfile::tempdir().unwrap();

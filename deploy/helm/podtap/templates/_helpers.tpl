@@ -94,6 +94,9 @@ app.kubernetes.io/managed-by: {{ $root.Release.Service }}
   "kubernetes" (dict "enabled" true "namespace" .Release.Namespace "lease" (printf "%s-collector" (include "podtap.fullname" .)))
   "log" (dict "format" "json")
 -}}
+{{- if .Values.collector.retention -}}
+{{- $_ := set $config "retention" (deepCopy .Values.collector.retention) -}}
+{{- end -}}
 {{- toYaml (mergeOverwrite $config (deepCopy .Values.collector.config)) -}}
 {{- end -}}
 
