@@ -20,6 +20,6 @@ pub use child::Running;
 pub use kubernetes::{ApiServer, ClusterTool, Kubectl, build_hint};
 pub use podtap::{Agent, AgentOptions, Collector, binary};
 pub use port::free_port;
-pub use servers::{Nginx, NodeServer, PythonServer, Shop, program};
+pub use servers::{Conduct, Nginx, NodeServer, PythonServer, S3Front, S3Server, Shop, program};
 pub use skip::skip;
 pub use wait::{PATIENCE, check_interrupted, interrupt, until};

@@ -15,11 +15,14 @@ use tempfile::TempDir;
 
 use crate::{Cgroup, Running, free_port, until};
 
-/// A collector, with its table in a directory.
+/// A collector, with its table in a directory or a bucket.
 #[derive(Debug)]
 pub struct Collector {
     running: Option<Running>,
     directory: PathBuf,
+    /// Where its table is, as the setting has it.
+    store: String,
+    environment: Vec<(String, String)>,
     port: u16,
     admin: u16,
     /// Of its settings, where it has any.
@@ -54,19 +57,38 @@ pub struct Agent {
 impl Collector {
     /// Starts a collector that keeps everything below `directory`, and waits until it is ready.
     pub fn start(directory: &Path) -> Result<Self> {
-        Self::launch(directory, None)
+        Self::launch(directory, table_in(directory), Vec::new(), None)
     }
 
     /// As [`Collector::start`], with these lines as its settings.
     pub fn start_with(directory: &Path, lines: &str) -> Result<Self> {
         let settings = directory.join("collector.yaml");
         fs::write(&settings, lines).with_context(|| format!("write {}", settings.display()))?;
-        Self::launch(directory, Some(settings))
+        Self::launch(directory, table_in(directory), Vec::new(), Some(settings))
     }
 
-    fn launch(directory: &Path, settings: Option<PathBuf>) -> Result<Self> {
+    /// As [`Collector::start_with`], with its table at `store`, and these variables in its environment. Several may
+    /// share a table, each with a directory of its own.
+    pub fn start_on(
+        directory: &Path,
+        store: &str,
+        environment: Vec<(String, String)>,
+        lines: &str,
+    ) -> Result<Self> {
+        let settings = directory.join("collector.yaml");
+        fs::write(&settings, lines).with_context(|| format!("write {}", settings.display()))?;
+        Self::launch(directory, store.to_owned(), environment, Some(settings))
+    }
+
+    fn launch(
+        directory: &Path,
+        store: String,
+        environment: Vec<(String, String)>,
+        settings: Option<PathBuf>,
+    ) -> Result<Self> {
         let (port, admin) = (free_port()?, free_port()?);
-        let mut collector = Self { running: None, directory: directory.to_owned(), port, admin, settings };
+        let directory = directory.to_owned();
+        let mut collector = Self { running: None, directory, store, environment, port, admin, settings };
         collector.restart()?;
         Ok(collector)
     }
@@ -77,8 +99,8 @@ impl Collector {
         command
             .args(["--listen", &format!("127.0.0.1:{}", self.port)])
             .args(["--admin-listen", &format!("127.0.0.1:{}", self.admin)])
-            .arg("--store")
-            .arg(self.table());
+            .args(["--store", &self.store])
+            .envs(self.environment.iter().map(|(name, value)| (name, value)));
         if let Some(settings) = &self.settings {
             command.arg("--config").arg(settings);
         }
@@ -91,6 +113,10 @@ impl Collector {
     /// Ends it at once, as a crash would.
     pub fn kill(&mut self) -> Result<()> {
         self.running.take().context("the collector does not run")?.kill()
+    }
+
+    pub fn is_running(&self) -> bool {
+        self.running.is_some()
     }
 
     /// Asks it to end, and waits until it has.
@@ -112,7 +138,7 @@ impl Collector {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// The directory of its table.
+    /// The directory of its table, where it was not started on another store.
     pub fn table(&self) -> PathBuf {
         self.directory.join("table")
     }
@@ -245,6 +271,10 @@ pub fn binary(name: &str) -> Result<PathBuf> {
     let found =
         own.ancestors().skip(1).take(2).map(|directory| directory.join(name)).find(|path| path.exists());
     found.with_context(|| format!("{name} is not built: `cargo xtask test` and `demo` build it first"))
+}
+
+fn table_in(directory: &Path) -> String {
+    directory.join("table").display().to_string()
 }
 
 fn until_ready(name: &str, admin: u16, running: &mut Running) -> Result<()> {

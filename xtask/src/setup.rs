@@ -8,6 +8,7 @@ mod ebpf;
 mod grpcurl;
 mod helm;
 mod python;
+mod s3;
 
 use std::{ffi::OsString, path::PathBuf};
 
@@ -69,6 +70,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<Tools> {
     let grpcurl = grpcurl::ensure().context("set up grpcurl")?;
     let helm = helm().context("set up Helm")?;
     let python = python::ensure().context("set up Python's readers of Delta tables")?;
+    s3::ensure(workspace).context("set up the S3 server of the tests")?;
     println!("setup: everything is here");
     Ok(Tools { grpcurl, helm, python })
 }
