@@ -7,7 +7,8 @@
 //! ```
 //!
 //! - A stream whose batch finds no room in the queue is not read on: gRPC's flow control holds the agent back.
-//! - There is one committer, so that all streams share each commit, and one commit at a time.
+//! - There is one committer, so that all streams share each commit, and one commit at a time. Where other collectors commit
+//!   to the same table and attempts are lost to them, it commits less often, and more at once (`pace`).
 //! - Of one agent's epoch only the newest stream is served. It can send again what the older one left in the
 //!   queue: the committer leaves out what it has already, the store what the table has already.
 //! - In a cluster the ends of its connections are named before a batch is queued, from memory: nothing is waited for.
@@ -16,6 +17,7 @@
 mod check;
 mod committer;
 mod epoch;
+mod pace;
 mod queue;
 mod stream;
 
@@ -29,6 +31,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Request, Response, Status, Streaming};
 
 pub(crate) use committer::Committer;
+pub(crate) use pace::Pace;
 pub(crate) use queue::queue;
 
 use crate::{kubernetes::peers::Peers, ledgers::Ledgers, metrics::Metrics, store_gate::StoreGate};

@@ -8,9 +8,12 @@
 //! | `podtap_collector_committed_bytes_total`            | their size on the wire, uncompressed              |
 //! | `podtap_collector_commits_total{result}`            | attempts to commit: `ok`, `error`                 |
 //! | `podtap_collector_commit_seconds`                   | how long a successful attempt took                |
+//! | `podtap_collector_commit_conflicts_total`           | attempts to commit that other collectors won      |
+//! | `podtap_collector_commit_interval_seconds`          | time between commits, longer than set while many are lost |
 //! | `podtap_collector_queue_bytes`                      | received and not yet durable                      |
 //! | `podtap_collector_ingest_streams`                   | agents' streams that are open                     |
 //! | `podtap_collector_store_reachable`                  | 0 while the store is away                         |
+//! | `podtap_collector_store_outage{reason}`             | 1 for why it is away: `disk_full`, `denied`, …    |
 //! | `podtap_collector_ledger_writes_total{result}`      | ledgers put beside the table: `ok`, `error`       |
 //! | `podtap_collector_table_files`, `…_bytes`           | data files that the table names, and their size   |
 //! | `podtap_collector_maintenance_total{step}`          | steps: `checkpoint`, `expired`, `compacted`, `vacuumed`, `error` |
@@ -32,12 +35,15 @@
 //!
 //! Beside them the `process_*` metrics of `tap_admin`.
 
+use std::sync::atomic::AtomicU64;
+
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
 use tap_proto::v1::Amount;
+use tap_store::Outage;
 use tonic::Code;
 
 /// From a local directory's milliseconds to a far bucket under load.
@@ -52,9 +58,12 @@ pub(crate) struct Metrics {
     pub(crate) committed_bytes: Counter,
     pub(crate) commits: Family<ResultLabel, Counter>,
     pub(crate) commit_seconds: Histogram,
+    pub(crate) commit_conflicts: Counter,
+    pub(crate) commit_interval: Gauge<f64, AtomicU64>,
     pub(crate) queue_bytes: Gauge,
     pub(crate) ingest_streams: Gauge,
     pub(crate) store_reachable: Gauge,
+    store_outage: Family<ReasonLabel, Gauge>,
     pub(crate) ledger_writes: Family<ResultLabel, Counter>,
     pub(crate) table_files: Gauge,
     pub(crate) table_bytes: Gauge,
@@ -128,9 +137,12 @@ impl Metrics {
             committed_bytes: Counter::default(),
             commits: Family::default(),
             commit_seconds: Histogram::new(COMMIT_SECONDS),
+            commit_conflicts: Counter::default(),
+            commit_interval: Gauge::default(),
             queue_bytes: Gauge::default(),
             ingest_streams: Gauge::default(),
             store_reachable: Gauge::default(),
+            store_outage: Family::default(),
             ledger_writes: Family::default(),
             table_files: Gauge::default(),
             table_bytes: Gauge::default(),
@@ -175,6 +187,16 @@ impl Metrics {
             "How long a successful commit took",
             metrics.commit_seconds.clone(),
         );
+        registry.register(
+            "commit_conflicts",
+            "Attempts to commit that other collectors won",
+            metrics.commit_conflicts.clone(),
+        );
+        registry.register(
+            "commit_interval_seconds",
+            "Time between commits: as set, or longer while many attempts are lost",
+            metrics.commit_interval.clone(),
+        );
         registry.register("queue_bytes", "Received and not yet durable", metrics.queue_bytes.clone());
         registry.register("ingest_streams", "Streams of agents", metrics.ingest_streams.clone());
         registry.register(
@@ -182,6 +204,14 @@ impl Metrics {
             "0 while the store can't be reached",
             metrics.store_reachable.clone(),
         );
+        registry.register(
+            "store_outage",
+            "1 for the reason for which the store can't be used",
+            metrics.store_outage.clone(),
+        );
+        for outage in Outage::ALL {
+            metrics.store_outage(outage, false);
+        }
         registry.register("ledger_writes", "Ledgers written, by result", metrics.ledger_writes.clone());
         metrics.register_maintenance(registry);
         registry.register("queries", "Queries by method and gRPC code", metrics.queries.clone());
@@ -260,6 +290,10 @@ impl Metrics {
     pub(crate) fn expired(&self, reason: &'static str, amount: &Amount) {
         self.expired_exchanges.get_or_create(&ReasonLabel { reason }).inc_by(amount.exchanges);
         self.expired_bytes.get_or_create(&ReasonLabel { reason }).inc_by(amount.bytes);
+    }
+
+    pub(crate) fn store_outage(&self, outage: Outage, is_so: bool) {
+        self.store_outage.get_or_create(&ReasonLabel { reason: outage.name() }).set(i64::from(is_so));
     }
 
     pub(crate) fn peers(&self, result: &'static str, count: u64) {

@@ -90,7 +90,7 @@ pub(crate) struct Told {
 /// A durable batch.
 #[derive(Debug)]
 struct Fed {
-    batch: Batch,
+    batch: Arc<Batch>,
     _room: OwnedSemaphorePermit,
 }
 
@@ -113,7 +113,7 @@ impl Mirrors {
     }
 
     /// Hands over what became durable; never waits.
-    pub(crate) fn feed(&self, batch: Batch, bytes: usize) {
+    pub(crate) fn feed(&self, batch: Arc<Batch>, bytes: usize) {
         let entries = self.entries();
         if !entries.values().any(|entry| entry.state.is_ok()) {
             return;
@@ -136,7 +136,7 @@ impl Mirrors {
     async fn feed_when_room(&self, batch: Batch, bytes: usize) {
         let units = bytes.div_ceil(UNIT).clamp(1, FEED_BYTES / UNIT) as u32;
         if let Ok(room) = Arc::clone(&self.shared.room).acquire_many_owned(units).await {
-            let _ = self.shared.feed.send(Fed { batch, _room: room });
+            let _ = self.shared.feed.send(Fed { batch: Arc::new(batch), _room: room });
         }
     }
 

@@ -36,7 +36,7 @@ use tracing::{info, warn};
 use crate::{
     Config,
     captures::Captures,
-    ingest::{Committer, Ingest, queue},
+    ingest::{Committer, Ingest, Pace, queue},
     kubernetes::{self, Kubernetes, peers::Peers},
     ledgers::{LedgerQueries, Ledgers},
     maintenance::maintain_until,
@@ -124,8 +124,7 @@ pub async fn run(
     let committer = Committer {
         gate: Arc::clone(&gate),
         queue: queue_rx,
-        interval: config.commit_interval,
-        bytes: config.commit_bytes,
+        pace: Pace::new(config.commit_interval, config.commit_bytes, config.queue_bytes),
         mirrors: mirrors.clone(),
         metrics: metrics.clone(),
     };

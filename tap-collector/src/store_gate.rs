@@ -1,12 +1,14 @@
 //! The way to the store, which may be away: at the start, or any time after.
 //!
-//! While it is away the collector is not ready, its gRPC services are NOT_SERVING, and the metric
-//! `podtap_collector_store_reachable` is 0. The log gets one line when that begins and one when it ends.
+//! While it is away the collector is not ready, its gRPC services are NOT_SERVING, the metric
+//! `podtap_collector_store_reachable` is 0, and `podtap_collector_store_outage` says why. The log gets a line when that
+//! begins, one when the reason becomes another, and one when it ends; each says what an administrator can do. Recovery needs
+//! nothing but a store that works again.
 
 use std::sync::{Mutex, PoisonError};
 
 use tap_admin::{Pending, Readiness};
-use tap_store::{Store, StoreError};
+use tap_store::{Outage, Store, StoreError};
 use tokio::sync::watch;
 use tonic::Status;
 use tracing::{debug, info, warn};
@@ -24,13 +26,20 @@ pub(crate) struct StoreGate {
     metrics: Metrics,
     store: watch::Sender<Option<Store>>,
     reachable: watch::Sender<bool>,
-    /// Held while the store is away.
-    away: Mutex<Option<Pending>>,
+    /// Set while the store is away.
+    away: Mutex<Option<Away>>,
+}
+
+#[derive(Debug)]
+struct Away {
+    /// None before the first attempt to open it has failed.
+    outage: Option<Outage>,
+    _pending: Pending,
 }
 
 impl StoreGate {
     pub(crate) fn new(url: Url, read_only: bool, readiness: Readiness, metrics: Metrics) -> Self {
-        let away = Mutex::new(Some(readiness.pending(CONDITION)));
+        let away = Mutex::new(Some(Away { outage: None, _pending: readiness.pending(CONDITION) }));
         Self {
             url,
             read_only,
@@ -45,7 +54,6 @@ impl StoreGate {
     /// Opens the store, however long that takes.
     pub(crate) async fn open(&self) {
         let mut backoff = Backoff::default();
-        let mut told = false;
         loop {
             let opened = match self.read_only {
                 true => Store::open_read_only(&self.url).await,
@@ -53,12 +61,7 @@ impl StoreGate {
             };
             match opened {
                 Ok(store) => return self.hold(store),
-                // It is away from the start: `failed` would see no change to tell of.
-                Err(error) if !told => {
-                    warn!(%error, "store can't be reached; trying on");
-                    told = true;
-                }
-                Err(error) => debug!(%error, "store still can't be reached"),
+                Err(error) => self.failed(&error),
             }
             backoff.pause().await;
         }
@@ -97,29 +100,37 @@ impl StoreGate {
 
     /// A write came through, or a read where nothing is written.
     pub(crate) fn reached(&self) {
-        if self.with_away(Option::take).is_some() {
+        if let Some(away) = self.with_away(Option::take) {
+            if let Some(outage) = away.outage {
+                self.metrics.store_outage(outage, false);
+            }
             info!("store reached");
             self.metrics.store_reachable.set(1);
             self.reachable.send_replace(true);
         }
     }
 
-    /// A write failed and will be tried again; or a read where nothing is written.
+    /// The store can't be opened, or written, or read where nothing is written; it will be tried again.
     pub(crate) fn failed(&self, error: &StoreError) {
-        let begins = self.with_away(|away| {
-            let begins = away.is_none();
-            away.get_or_insert_with(|| self.readiness.pending(CONDITION));
-            begins
+        let outage = error.outage();
+        let before = self.with_away(|away| {
+            let pending = || Away { outage: None, _pending: self.readiness.pending(CONDITION) };
+            away.get_or_insert_with(pending).outage.replace(outage)
         });
-        if begins {
-            match self.read_only {
-                true => warn!(%error, "store can't be read; trying on"),
-                false => warn!(%error, "store can't be written; what is queued is kept and tried again"),
-            }
-            self.metrics.store_reachable.set(0);
-            self.reachable.send_replace(false);
-        } else {
-            debug!(%error, "store is still away");
+        if before == Some(outage) {
+            debug!(%error, "store still can't be used");
+            return;
+        }
+        if let Some(before) = before {
+            self.metrics.store_outage(before, false);
+        }
+        self.metrics.store_outage(outage, true);
+        self.metrics.store_reachable.set(0);
+        self.reachable.send_replace(false);
+        let advice = outage.advice(&self.url);
+        match self.read_only {
+            true => warn!(%outage, %error, "{advice}; it is tried until it succeeds"),
+            false => warn!(%outage, %error, "{advice}; what is queued is kept, and tried until it succeeds"),
         }
     }
 
@@ -128,7 +139,7 @@ impl StoreGate {
         self.reachable.subscribe()
     }
 
-    fn with_away<T>(&self, f: impl FnOnce(&mut Option<Pending>) -> T) -> T {
+    fn with_away<T>(&self, f: impl FnOnce(&mut Option<Away>) -> T) -> T {
         f(&mut self.away.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

@@ -1,4 +1,4 @@
-//! The table of exchanges: a Delta Lake table on an `object_store` URL, `file://` or `s3://`.
+//! The table of exchanges: a Delta Lake table on an `object_store` URL, in a directory or a bucket.
 //!
 //! Everything durable is here, so that a collector can die at any moment and any number of them can serve one
 //! table. Nothing is agreed on outside the table: its log is the only truth (`log`), an agent's batch and the
@@ -24,6 +24,7 @@ mod location;
 mod log;
 mod maintenance;
 mod open_file;
+mod outage;
 mod pages;
 mod predicate;
 mod scan;
@@ -48,9 +49,12 @@ use tap_proto::v1::{AgentLedger, Batch, Exchange, Ledger, Order, StatsResponse};
 use tokio::sync::watch;
 use url::Url;
 
+pub use append::Appended;
 pub use error::{Cause, StoreError};
 pub use ledger::RecentLedgers;
+pub use location::{AddressError, StoreOptions, parse_store_url};
 pub use maintenance::{Maintained, Retention};
+pub use outage::Outage;
 pub use stats::{Dimension, MAX_DIMENSIONS, MAX_GROUPS, StatsQuery, UnknownDimension};
 
 use crate::{footers::Footers, location::Location, log::Follower, open_file::Files, view::View};
@@ -130,7 +134,12 @@ pub type TailStream = Pin<Box<dyn Stream<Item = Result<TailPage, StoreError>> + 
 impl Store {
     /// Opens the table, and creates it where there is none.
     pub async fn open(url: &Url) -> Result<Self, StoreError> {
-        let location = Location::new(url, true)?;
+        Self::open_with(url, &StoreOptions::new()).await
+    }
+
+    /// The same, with settings that win over the environment's.
+    pub async fn open_with(url: &Url, options: &StoreOptions) -> Result<Self, StoreError> {
+        let location = Location::new(url, options, true)?;
         if !location.has_table().await?
             && let Err(source) = create(&location).await
         {
@@ -144,7 +153,12 @@ impl Store {
 
     /// Opens a table that exists, for reading: needs no right but to list and get.
     pub async fn open_read_only(url: &Url) -> Result<Self, StoreError> {
-        let location = Location::new(url, false)?;
+        Self::open_read_only_with(url, &StoreOptions::new()).await
+    }
+
+    /// The same, with settings that win over the environment's.
+    pub async fn open_read_only_with(url: &Url, options: &StoreOptions) -> Result<Self, StoreError> {
+        let location = Location::new(url, options, false)?;
         if !location.has_table().await? {
             return Err(StoreError::NoTable { url: url.clone() });
         }
@@ -175,9 +189,13 @@ impl Store {
     /// Batches at or below their agent's mark are left out: they are in the table. After an error the batches
     /// can be appended again, whatever became of them.
     ///
-    /// Sets `agent`, `epoch` and `sequence` of the exchanges.
-    pub async fn append(&self, batches: Vec<(AgentEpoch, Batch)>) -> Result<(), StoreError> {
+    /// Sets `agent`, `epoch` and `sequence` of the exchanges; a shared batch in which they are set is not copied.
+    pub async fn append<B: Into<Arc<Batch>>>(
+        &self,
+        batches: Vec<(AgentEpoch, B)>,
+    ) -> Result<Appended, StoreError> {
         self.writable()?;
+        let batches = batches.into_iter().map(|(agent, batch)| (agent, batch.into())).collect();
         append::append(self, batches).await
     }
 

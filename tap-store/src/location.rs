@@ -6,16 +6,31 @@
 //! Durability on a local directory is this module's affair: `object_store` does not sync, so what must survive
 //! a power failure is synced here, file and folder, before it counts as written. A bucket is durable as it is.
 
-use std::{fs::File, path::PathBuf, sync::Arc};
+mod address;
+mod schemes;
+
+use std::{
+    fs::File,
+    path::PathBuf,
+    sync::{Arc, Once},
+    time::Duration,
+};
 
 use deltalake::{
     DeltaTable,
     logstore::{LogStoreRef, StorageConfig, commit_uri_from_version, logstore_for},
 };
-use object_store::{ObjectStore, path::Path};
+use object_store::{ObjectStore, RetryConfig, path::Path};
 use url::Url;
 
+pub use address::{AddressError, StoreOptions, parse_store_url};
+
 use crate::{Cause, StoreError};
+
+/// A request to a bucket is tried again for as long as a short disturbance lasts. After that the bucket is away, which is
+/// a state to tell of, not to wait out in silence.
+const RETRIES: usize = 5;
+const RETRY_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// A location with its object stores.
 #[derive(Clone, Debug)]
@@ -31,8 +46,10 @@ pub(crate) struct Location {
 
 impl Location {
     /// Reaches for nothing but, where `create` is set, the local directory.
-    pub(crate) fn new(url: &Url, create: bool) -> Result<Self, StoreError> {
+    pub(crate) fn new(url: &Url, options: &StoreOptions, create: bool) -> Result<Self, StoreError> {
         let error = |source: Cause| StoreError::Location { url: url.clone(), source };
+        register_schemes();
+        address::check_settings(url, options).map_err(|source| error(source.into()))?;
         let table_url = child(url, "exchanges");
         let mut local_table = None;
         if url.scheme() == "file" {
@@ -45,9 +62,17 @@ impl Location {
             }
             local_table = Some(path);
         }
-        let root = logstore_for(url, StorageConfig::default()).map_err(|source| error(source.into()))?;
-        let log_store =
-            logstore_for(&table_url, StorageConfig::default()).map_err(|source| error(source.into()))?;
+        let config = StorageConfig {
+            retry: RetryConfig {
+                max_retries: RETRIES,
+                retry_timeout: RETRY_TIMEOUT,
+                ..RetryConfig::default()
+            },
+            raw: options.clone(),
+            ..StorageConfig::default()
+        };
+        let root = logstore_for(url, config.clone()).map_err(|source| error(source.into()))?;
+        let log_store = logstore_for(&table_url, config).map_err(|source| error(source.into()))?;
         Ok(Self { url: url.clone(), objects: root.object_store(None), log_store, local_table })
     }
 
@@ -70,6 +95,11 @@ impl Location {
     /// Rooted at the table.
     pub(crate) fn table_objects(&self) -> Arc<dyn ObjectStore> {
         self.log_store.object_store(None)
+    }
+
+    /// Whether a put that failed is over: over a network it may still arrive.
+    pub(crate) fn failure_is_final(&self) -> bool {
+        self.local_table.is_some()
     }
 
     /// Makes objects of the table survive a power failure.
@@ -103,6 +133,16 @@ impl Location {
     pub(crate) async fn sync_commit(&self, version: u64) -> Result<(), Cause> {
         self.sync(vec![commit_uri_from_version(Some(version))]).await
     }
+}
+
+/// Makes the schemes known to `deltalake`. It does so itself when a program starts, unless the linker left that out.
+fn register_schemes() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        deltalake::aws::register_handlers(None);
+        deltalake::gcp::register_handlers(None);
+        deltalake::azure::register_handlers(None);
+    });
 }
 
 fn child(url: &Url, name: &str) -> Url {

@@ -37,6 +37,12 @@ const STALE_AFTER: Duration = Duration::from_secs(60);
 /// Far below the log's retention.
 const BASE_MAX_AGE: Duration = Duration::from_secs(600);
 
+/// Where a commit says how many attempts it lost, in its `commitInfo`.
+const LOST_KEY: &str = "podtapLost";
+
+/// Commits whose losses are kept for who paces its own by them; of more, the rest is passed over.
+const MAX_LOSSES: usize = 1024;
+
 /// What became of a commit.
 pub(crate) enum Outcome {
     Committed,
@@ -55,6 +61,8 @@ pub(crate) struct Follower {
     loaded_at: Instant,
     /// By application id: those asked for since the load, and those of every commit since.
     marks: HashMap<String, Option<i64>>,
+    /// Attempts that each of the commits lost which were seen since they were asked for.
+    losses: Vec<u32>,
 }
 
 impl Follower {
@@ -68,6 +76,7 @@ impl Follower {
             base: table,
             loaded_at: Instant::now(),
             marks: HashMap::new(),
+            losses: Vec::new(),
         })
     }
 
@@ -111,10 +120,23 @@ impl Follower {
     fn advance(&mut self, view: View, actions: &[Action]) {
         self.view = Arc::new(view);
         for action in actions {
-            if let Action::Txn(transaction) = action {
-                self.marks.insert(transaction.app_id.clone(), Some(transaction.version));
+            match action {
+                Action::Txn(transaction) => {
+                    self.marks.insert(transaction.app_id.clone(), Some(transaction.version));
+                }
+                Action::CommitInfo(commit) if self.losses.len() < MAX_LOSSES => {
+                    let lost = commit.info.get(LOST_KEY).and_then(serde_json::Value::as_u64);
+                    self.losses.extend(lost.map(|lost| u32::try_from(lost).unwrap_or(u32::MAX)));
+                }
+                _ => {}
             }
         }
+    }
+
+    /// Of every append's commit that came since this was asked the last time, this process's own among them: how many
+    /// attempts it lost. All writers of the table see the same.
+    pub(crate) fn take_losses(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.losses)
     }
 
     /// The highest sequence of the epoch in the table at the view's version; 0 for none.
@@ -142,11 +164,12 @@ impl Follower {
         Ok(version)
     }
 
-    /// Commits files and marks as the version after the view's.
+    /// Commits files and marks as the version after the view's, after so many attempts that were lost.
     pub(crate) async fn commit(
         &mut self,
         files: &[Add],
         marks: &[(AgentEpoch, i64)],
+        lost: u32,
     ) -> Result<Outcome, StoreError> {
         let operation = DeltaOperation::Write {
             mode: SaveMode::Append,
@@ -155,7 +178,8 @@ impl Follower {
         };
         let actions = files.iter().cloned().map(Action::Add).collect();
         let transactions = marks.iter().map(|(agent, mark)| Transaction::new(app_id(agent), *mark)).collect();
-        self.commit_actions(actions, operation, transactions).await
+        let metadata = HashMap::from([(LOST_KEY.to_owned(), lost.into())]);
+        self.put_commit(actions, operation, transactions, metadata).await
     }
 
     /// Commits actions and transactions as the version after the view's.
@@ -165,9 +189,20 @@ impl Follower {
         operation: DeltaOperation,
         transactions: Vec<Transaction>,
     ) -> Result<Outcome, StoreError> {
+        self.put_commit(actions, operation, transactions, HashMap::new()).await
+    }
+
+    /// `metadata` is told in the commit's `commitInfo`.
+    async fn put_commit(
+        &mut self,
+        actions: Vec<Action>,
+        operation: DeltaOperation,
+        transactions: Vec<Transaction>,
+        metadata: HashMap<String, serde_json::Value>,
+    ) -> Result<Outcome, StoreError> {
         let version = self.view.version + 1;
         let error = |source: Cause| StoreError::Append { version, source };
-        let commit = CommitData::new(actions, operation, HashMap::new(), transactions);
+        let commit = CommitData::new(actions, operation, metadata, transactions);
         let bytes = commit.get_bytes().map_err(|source| error(source.into()))?;
 
         let log_store = &self.location.log_store;

@@ -17,19 +17,7 @@ pub(super) fn parse_address(text: &str) -> Result<SocketAddr, String> {
 
 /// The URL of a store, from one or from a path.
 pub fn parse_store(text: &str) -> Result<Url, String> {
-    if text.is_empty() {
-        return Err("must not be empty".to_owned());
-    }
-    // "a:b" would parse as a URL of scheme "a": only what has "://" is one.
-    if !text.contains("://") {
-        let path = std::path::absolute(text).map_err(|error| error.to_string())?;
-        return Url::from_directory_path(&path).map_err(|()| "not a usable path".to_owned());
-    }
-    let url = Url::parse(text).map_err(|error| error.to_string())?;
-    match url.scheme() {
-        "file" | "s3" | "s3a" => Ok(url),
-        other => Err(format!("scheme {other:?} is not supported: file, s3 or a path")),
-    }
+    tap_store::parse_store_url(text).map_err(|error| error.to_string())
 }
 
 pub(super) fn parse_interval(text: &str) -> Result<Duration, String> {

@@ -29,8 +29,8 @@ pub(super) fn hello(hello: Hello) -> Result<AgentEpoch, Status> {
     Ok(AgentEpoch { agent, epoch })
 }
 
-/// `previous` is the sequence of the stream's batch before, 0 for none.
-pub(super) fn batch(batch: &Batch, previous: u64) -> Result<(), Status> {
+/// `previous` is the sequence of the stream's batch before, 0 for none. Gives the batch's encoded size.
+pub(super) fn batch(batch: &Batch, previous: u64) -> Result<usize, Status> {
     let sequence = batch.sequence;
     if sequence <= previous {
         return Err(Status::invalid_argument(format!(
@@ -43,12 +43,17 @@ pub(super) fn batch(batch: &Batch, previous: u64) -> Result<(), Status> {
             batch.exchanges.len()
         )));
     }
+    let bytes = batch.encoded_len();
     for (index, exchange) in batch.exchanges.iter().enumerate() {
-        check_exchange(exchange).map_err(|reason| {
+        let checked = check_exchange(exchange).and_then(|()| {
+            // Only in a batch that is larger can one of its exchanges be too large: they are not measured one by one.
+            if bytes > MAX_EXCHANGE_BYTES { check_size(exchange) } else { Ok(()) }
+        });
+        checked.map_err(|reason| {
             Status::invalid_argument(format!("batch {sequence}, exchanges[{index}]: {reason}"))
         })?;
     }
-    Ok(())
+    Ok(bytes)
 }
 
 /// Says which batch brought the exchanges, whatever the agent wrote there.
@@ -76,6 +81,10 @@ fn check_exchange(exchange: &Exchange) -> Result<(), String> {
     if exchange.request.is_none() && exchange.response.is_none() {
         return Err("neither request nor response".to_owned());
     }
+    Ok(())
+}
+
+fn check_size(exchange: &Exchange) -> Result<(), String> {
     let bytes = exchange.encoded_len();
     if bytes > MAX_EXCHANGE_BYTES {
         return Err(format!("{bytes} bytes, at most {MAX_EXCHANGE_BYTES} are allowed"));

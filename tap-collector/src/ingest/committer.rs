@@ -1,9 +1,9 @@
 //! The one task that writes exchanges to the table.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc};
 
 use tap_proto::v1::Batch;
-use tap_store::{AgentEpoch, StoreError};
+use tap_store::{AgentEpoch, Appended, StoreError};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -11,6 +11,7 @@ use tracing::{debug, warn};
 
 use super::{
     epoch::Epoch,
+    pace::Pace,
     queue::{QueueReceiver, Queued},
 };
 use crate::{backoff::Backoff, metrics::Metrics, mirrors::Mirrors, store_gate::StoreGate};
@@ -19,8 +20,7 @@ use crate::{backoff::Backoff, metrics::Metrics, mirrors::Mirrors, store_gate::St
 pub(crate) struct Committer {
     pub(crate) gate: Arc<StoreGate>,
     pub(crate) queue: QueueReceiver,
-    pub(crate) interval: Duration,
-    pub(crate) bytes: usize,
+    pub(crate) pace: Pace,
     /// They get what became durable.
     pub(crate) mirrors: Mirrors,
     pub(crate) metrics: Metrics,
@@ -39,8 +39,12 @@ impl Committer {
     /// Commits until `ended` says that no stream queues any more, and the queue is empty. From `shutdown` on
     /// nothing is waited for but the store.
     pub(crate) async fn run(mut self, shutdown: CancellationToken, ended: CancellationToken) {
+        self.metrics.commit_interval.set(self.pace.interval().as_secs_f64());
+        let mut begun = None;
         while let Some(first) = self.first(&ended).await {
-            let commit = self.collect(first, &shutdown).await;
+            let due = self.pace.due(begun, Instant::now(), rand::random());
+            let commit = self.collect(first, due, &shutdown).await;
+            begun = Some(Instant::now());
             self.write(commit).await;
         }
     }
@@ -56,11 +60,11 @@ impl Committer {
         }
     }
 
-    async fn collect(&mut self, first: Queued, shutdown: &CancellationToken) -> Commit {
+    async fn collect(&mut self, first: Queued, due: Instant, shutdown: &CancellationToken) -> Commit {
         let mut commit = Commit::default();
         commit.push(first, &self.metrics);
-        let due = Instant::now() + self.interval;
-        while commit.bytes < self.bytes {
+        let bytes = self.pace.bytes();
+        while commit.bytes < bytes {
             tokio::select! {
                 biased;
                 queued = self.queue.recv() => match queued {
@@ -75,14 +79,15 @@ impl Committer {
     }
 
     /// Tries until the batches are in the table.
-    async fn write(&self, mut commit: Commit) {
+    async fn write(&mut self, mut commit: Commit) {
         let store = self.gate.opened().await;
         let mut backoff = Backoff::default();
         while !commit.batches.is_empty() {
             let begin = Instant::now();
             match store.append(commit.to_append()).await {
-                Ok(()) => {
+                Ok(Appended { lost, losses }) => {
                     self.metrics.commit("ok");
+                    self.lost(lost, &losses);
                     self.metrics.commit_seconds.observe(begin.elapsed().as_secs_f64());
                     self.gate.reached();
                     commit.committed(&self.metrics, &self.mirrors);
@@ -93,8 +98,9 @@ impl Committer {
                     commit.refuse(&agent, sequence, reason, &self.metrics);
                 }
                 // The store is there: other collectors write to the same table.
-                Err(error @ StoreError::Contended { .. }) => {
+                Err(error @ StoreError::Contended { attempts }) => {
                     self.metrics.commit("error");
+                    self.lost(attempts, &[attempts]);
                     debug!(%error, "trying again");
                     backoff.pause().await;
                 }
@@ -105,6 +111,15 @@ impl Committer {
                 }
             }
         }
+    }
+}
+
+impl Committer {
+    /// Commits less often where commits to the table lose many attempts, whoever makes them.
+    fn lost(&mut self, own: u32, of_all: &[u32]) {
+        self.metrics.commit_conflicts.inc_by(u64::from(own));
+        of_all.iter().for_each(|lost| self.pace.adapt(*lost));
+        self.metrics.commit_interval.set(self.pace.interval().as_secs_f64());
     }
 }
 
@@ -128,8 +143,9 @@ impl Commit {
         self.batches.push(queued);
     }
 
-    fn to_append(&self) -> Vec<(AgentEpoch, Batch)> {
-        self.batches.iter().map(|queued| (queued.session.epoch.id.clone(), queued.batch.clone())).collect()
+    fn to_append(&self) -> Vec<(AgentEpoch, Arc<Batch>)> {
+        let of_agent = |queued: &Queued| (queued.session.epoch.id.clone(), Arc::clone(&queued.batch));
+        self.batches.iter().map(of_agent).collect()
     }
 
     fn committed(self, metrics: &Metrics, mirrors: &Mirrors) {

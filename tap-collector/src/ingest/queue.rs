@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use prost::Message as _;
 use tap_proto::v1::Batch;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
@@ -24,7 +23,8 @@ pub(crate) struct QueueSender {
 #[derive(Debug)]
 pub(crate) struct Queued {
     pub(super) session: Arc<Session>,
-    pub(super) batch: Batch,
+    /// Shared with the append, so that no attempt copies it.
+    pub(super) batch: Arc<Batch>,
     pub(super) bytes: usize,
     /// Given back once the batch is durable or dropped.
     _room: Room,
@@ -33,6 +33,7 @@ pub(crate) struct Queued {
 /// A place in the queue.
 #[derive(Debug)]
 pub(super) struct Room {
+    bytes: usize,
     _units: OwnedSemaphorePermit,
     _gauge: InBytes,
 }
@@ -48,13 +49,14 @@ pub(crate) fn queue(bytes: usize, metrics: Metrics) -> (QueueSender, QueueReceiv
 }
 
 impl QueueSender {
-    /// Waits, in turn, until there is room for `batch`.
-    pub(super) async fn room_for(&self, batch: &Batch) -> Room {
-        let bytes = batch.encoded_len();
+    /// Waits, in turn, until there is room for a batch of this encoded size.
+    pub(super) async fn room_for(&self, bytes: usize) -> Room {
         let units = bytes.div_ceil(UNIT).clamp(1, self.units);
         let units = u32::try_from(units).unwrap_or(u32::MAX);
         match Arc::clone(&self.room).acquire_many_owned(units).await {
-            Ok(units) => Room { _units: units, _gauge: InBytes::new(&self.metrics.queue_bytes, bytes) },
+            Ok(units) => {
+                Room { bytes, _units: units, _gauge: InBytes::new(&self.metrics.queue_bytes, bytes) }
+            }
             Err(_) => unreachable!("the semaphore is never closed"),
         }
     }
@@ -62,9 +64,9 @@ impl QueueSender {
     /// Queues the batch, unless its session was superseded.
     pub(super) fn push(&self, session: &Arc<Session>, batch: Batch, room: Room) {
         session.while_newest(|| {
-            let bytes = batch.encoded_len();
+            let (session, batch, bytes) = (Arc::clone(session), Arc::new(batch), room.bytes);
             // It fails at the end of a shutdown only, when the committer has gone: nothing is acknowledged then.
-            let _ = self.batches.send(Queued { session: Arc::clone(session), batch, bytes, _room: room });
+            let _ = self.batches.send(Queued { session, batch, bytes, _room: room });
         });
     }
 }

@@ -9,6 +9,7 @@ use std::{
 };
 
 use futures::StreamExt as _;
+use prost::Message as _;
 use tap_proto::v1::{
     Acknowledgement, Hello, IngestRequest, IngestResponse, Welcome, ingest_request, ingest_response,
 };
@@ -123,10 +124,7 @@ async fn read(
             // Of a newer agent, which must be able to do without an answer.
             None => continue,
         };
-        if let Err(status) = check::batch(&batch, previous) {
-            shared.metrics.batch("refused");
-            return Err(status);
-        }
+        let mut bytes = check::batch(&batch, previous).inspect_err(|_| shared.metrics.batch("refused"))?;
         previous = batch.sequence;
         if let Some(ledger) = batch.ledger.take() {
             record_ledger(ledger);
@@ -139,8 +137,9 @@ async fn read(
         check::stamp(&mut batch, &epoch.id);
         if let Some(peers) = &shared.peers {
             peers.name(&mut batch.exchanges);
+            bytes = batch.encoded_len();
         }
-        let room = shared.queue.room_for(&batch).await;
+        let room = shared.queue.room_for(bytes).await;
         shared.metrics.batch("queued");
         progress.queued.store(batch.sequence, Ordering::Relaxed);
         shared.queue.push(session, batch, room);

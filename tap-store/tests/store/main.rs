@@ -1,5 +1,6 @@
 //! The store from outside, on a local directory.
 
+mod bucket;
 mod earlier_versions;
 mod exactly_once;
 mod ledger;
