@@ -93,7 +93,7 @@ fn encode_day(day: i64, mut rows: Vec<&Exchange>) -> Result<Encoded, Cause> {
     Ok(Encoded { add, bytes })
 }
 
-fn batches<'a>(rows: &'a [&'a Exchange]) -> impl Iterator<Item = Result<RecordBatch, Cause>> + 'a {
+pub(crate) fn batches<'a>(rows: &'a [&'a Exchange]) -> impl Iterator<Item = Result<RecordBatch, Cause>> + 'a {
     let mut rest = rows;
     std::iter::from_fn(move || {
         let mut bytes = 0;

@@ -26,6 +26,7 @@ mod maintenance;
 mod open_file;
 mod outage;
 mod pages;
+pub mod parquet;
 mod predicate;
 mod scan;
 mod schema;

@@ -7,6 +7,7 @@ mod moment;
 mod redaction;
 mod sending;
 mod stats;
+mod transfer;
 
 use std::{
     ffi::OsString,
@@ -25,6 +26,7 @@ pub use self::{
     redaction::{Audit, Redact},
     sending::{Loops, Sending},
     stats::{Sort, Stats},
+    transfer::{Export, ExportFormat, Import, ImportFormat, ImportRole},
 };
 use crate::render::Style;
 
@@ -197,6 +199,29 @@ Examples:
   tapctl audit 'namespace == \"shop\"' --since 1d --rule email --rule api_key -o jsonl"
     )]
     Audit(Audit),
+    /// Write captured exchanges in another tool's format.
+    #[command(
+        after_help = "What a format can't hold is left out, counted, and told; docs/formats.md says what each keeps.
+
+Examples:
+  tapctl export --format har --since 1h --write checkout.har 'request.path.startsWith(\"/cart\")'
+  tapctl export --format pcapng --since 5m | wireshark -k -i -
+  tapctl export --format curl --since 5m --limit 1 | bash
+  tapctl export --format parquet --since 1d --write day.parquet"
+    )]
+    Export(Export),
+    /// Put the HTTP of a file into the table: a HAR, a GoReplay file, JSON lines, a packet capture.
+    #[command(
+        after_help = "Everything goes through redaction first, here. The file is an agent of its own, import/ and the start of its SHA-256:
+importing it again stores nothing twice, and goes on where it stopped. docs/formats.md says more.
+
+Examples:
+  tcpdump -i any -w checkout.pcap tcp port 8080
+  tapctl import checkout.pcap --port 8080 -n shop --workload Deployment/checkout --key-file redaction.key
+  tapctl import --dry-run browser.har
+  tapctl import requests.gor --rules rules.yaml"
+    )]
+    Import(Import),
     /// Print the completion script of a shell.
     #[command(after_help = "Example:
   source <(tapctl completion bash)")]

@@ -3,7 +3,9 @@
 mod audit;
 mod coverage;
 mod diff;
+mod export;
 mod get;
+mod import;
 mod judgement;
 mod ledger;
 mod mirror;
@@ -76,6 +78,10 @@ pub async fn run(invocation: Invocation, out: &mut impl Write) -> Result<Verdict
         return redact::run(arguments, output, &style, out);
     }
     let source = Source { collector, store, timeout };
+    // Needs one unless it is a dry run.
+    if let Command::Import(arguments) = command {
+        return import::run(arguments, &source, output, out).await;
+    }
     // Needs one only where it has no file.
     if let Command::Mock(arguments) = command {
         return mock::run(&source, *arguments, output, &style, out).await;
@@ -112,9 +118,12 @@ pub async fn run(invocation: Invocation, out: &mut impl Write) -> Result<Verdict
         Command::Replay(arguments) => replay::run(session, arguments).await,
         Command::Mirror(arguments) => mirror::run(session, arguments).await,
         Command::Audit(arguments) => audit::run(session, arguments).await,
-        Command::Redact(_) | Command::Mock(_) | Command::Diff(_) | Command::Completion { .. } => {
-            Ok(Verdict::Good)
-        }
+        Command::Export(arguments) => export::run(session, arguments).await,
+        Command::Redact(_)
+        | Command::Import(_)
+        | Command::Mock(_)
+        | Command::Diff(_)
+        | Command::Completion { .. } => Ok(Verdict::Good),
     }
 }
 

@@ -6,8 +6,8 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use futures::{Stream, stream};
 use tap_proto::v1::{
     SearchRequest, SearchResponse, capture_service_client::CaptureServiceClient,
-    ledger_service_client::LedgerServiceClient, mirror_service_client::MirrorServiceClient,
-    replay_service_client::ReplayServiceClient,
+    ingest_service_client::IngestServiceClient, ledger_service_client::LedgerServiceClient,
+    mirror_service_client::MirrorServiceClient, replay_service_client::ReplayServiceClient,
 };
 use tokio::time::{self, Instant};
 use tonic::{
@@ -80,6 +80,10 @@ impl Collector {
 
     pub(crate) fn ledgers(&self) -> LedgerServiceClient<Channel> {
         LedgerServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    pub(crate) fn ingest(&self) -> IngestServiceClient<Channel> {
+        IngestServiceClient::new(self.channel.clone()).send_compressed(CompressionEncoding::Zstd)
     }
 
     pub(crate) fn mirrors(&self) -> MirrorServiceClient<Channel> {

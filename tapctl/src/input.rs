@@ -1,14 +1,14 @@
 //! HTTP that is in a file: a HAR, raw HTTP, or a JSON document alone, as exchanges.
 
-mod har;
 mod raw;
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, ops::ControlFlow};
 
 use bytes::Bytes;
 use tap_flow::{
-    Body, CgroupId, Completeness, Exchange, FlowKey, Headers, Request, Response, Role, Span, TapId, Version,
+    Body, CgroupId, Completeness, Exchange, FlowKey, Headers, Request, Role, Span, TapId, Version,
 };
+use tap_formats::{Item, har};
 
 /// Why a file has no exchanges. Never shows what is in it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -18,7 +18,9 @@ pub enum InputError {
     #[error("looks like JSON, but line {line}, column {column} is not")]
     Json { line: usize, column: usize },
     #[error("entry {entry} of the HAR: {problem}")]
-    Har { entry: usize, problem: &'static str },
+    Har { entry: u64, problem: &'static str },
+    #[error("the HAR: {0}")]
+    Archive(String),
     #[error("the HTTP in it does not parse to its end")]
     Http,
 }
@@ -61,19 +63,44 @@ fn json(content: &[u8]) -> Result<Input, InputError> {
             document.map_err(|error| InputError::Json { line: error.line(), column: error.column() })?;
         first.get_or_insert(document);
     }
-    let entries = first
-        .as_ref()
-        .and_then(|document| document.pointer("/log/entries"))
-        .and_then(|entries| entries.as_array());
-    if let Some(entries) = entries {
-        return har::exchanges(entries).map(Input::Http);
+    if first.as_ref().and_then(|document| document.pointer("/log/entries")).is_some_and(|it| it.is_array()) {
+        return archive(content).map(Input::Http);
     }
     let request = Request {
         headers: headers([("Content-Type".to_owned(), "application/json".to_owned())]),
         body: body(Bytes::copy_from_slice(content)),
         ..request("POST", "/")
     };
-    Ok(Input::Document(exchange(Some(request), None)))
+    Ok(Input::Document(exchange(request)))
+}
+
+/// The entries of a HAR, each of which has to be an exchange.
+fn archive(content: &[u8]) -> Result<Vec<(String, Exchange)>, InputError> {
+    let (mut exchanges, mut entry, mut problem) = (Vec::new(), 0, None);
+    let read = har::read(content, &mut |item| {
+        entry += 1;
+        match item {
+            Item::Exchange(imported) => {
+                exchanges.push((name(entry, &imported.exchange), imported.exchange));
+                ControlFlow::Continue(())
+            }
+            Item::Skipped(word) => {
+                problem = Some(word);
+                ControlFlow::Break(())
+            }
+        }
+    });
+    match (problem, read) {
+        (Some(problem), _) => Err(InputError::Har { entry, problem }),
+        (None, Err(error)) => Err(InputError::Archive(error.to_string())),
+        (None, Ok(())) => Ok(exchanges),
+    }
+}
+
+fn name(entry: u64, exchange: &Exchange) -> String {
+    let Some(request) = &exchange.request else { return entry.to_string() };
+    let method = String::from_utf8_lossy(&request.method);
+    format!("{entry}: {method} {}", path_of(&request.parts().path))
 }
 
 /// The path of a target, for a name that tells exchanges apart: queries hold data more often.
@@ -81,7 +108,7 @@ fn path_of(target: &str) -> &str {
     target.split(['?', '#']).next().unwrap_or_default()
 }
 
-fn exchange(request: Option<Request>, response: Option<Response>) -> Exchange {
+fn exchange(request: Request) -> Exchange {
     let address = SocketAddr::from(([0, 0, 0, 0], 0));
     Exchange {
         flow: FlowKey { tap: TapId(0), local: address, remote: address },
@@ -89,8 +116,8 @@ fn exchange(request: Option<Request>, response: Option<Response>) -> Exchange {
         flow_serial: 0,
         index: 0,
         role: Role::Inbound,
-        request,
-        response,
+        request: Some(request),
+        response: None,
         wire_bytes: 0,
     }
 }
@@ -105,20 +132,6 @@ fn request(method: &str, target: &str) -> Request {
         trailers: Headers::default(),
         completeness: Completeness::Complete,
         span: Span::default(),
-    }
-}
-
-fn response(status: u16, reason: &str) -> Response {
-    Response {
-        status,
-        reason: Bytes::copy_from_slice(reason.as_bytes()),
-        version: Version::Http11,
-        headers: Headers::default(),
-        body: Body::default(),
-        trailers: Headers::default(),
-        completeness: Completeness::Complete,
-        span: Span::default(),
-        interim: Vec::new(),
     }
 }
 
@@ -167,7 +180,10 @@ mod tests {
         }]}});
         let read = exchanges(har.to_string().as_bytes()).unwrap();
         let (request, response) = (read[0].1.request.as_ref().unwrap(), read[0].1.response.as_ref().unwrap());
-        assert_eq!((read[0].0.as_str(), request.target.as_ref()), ("1: POST /a", &b"/a?b=c"[..]));
+        assert_eq!(
+            (read[0].0.as_str(), request.target.as_ref()),
+            ("1: POST /a", &b"https://shop.example/a?b=c"[..])
+        );
         assert_eq!((request.body.content.as_ref(), response.body.content.as_ref()), (&b"{}"[..], &b"hi"[..]));
         assert_eq!(response.headers.get("content-type"), Some(&b"text/plain"[..]));
         let wrong = serde_json::json!({"log": {"entries": [{"request": {}}]}});

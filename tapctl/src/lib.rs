@@ -7,7 +7,6 @@
 
 #![forbid(unsafe_code)]
 
-pub mod captures;
 pub mod cli;
 mod commands;
 mod connect;

@@ -17,7 +17,6 @@ use crate::{
     cli::{self, Output},
     connect::explain,
     render::redactions::{Effect, Effects},
-    stored,
 };
 
 /// The protocol's largest page.
@@ -57,7 +56,7 @@ pub(super) async fn run(session: Session<'_, impl Write>, arguments: cli::Audit)
             }
             scanned += 1;
             let id = exchange.id.clone();
-            let redacted = redactor.redact(stored::exchange(exchange));
+            let redacted = redactor.redact(tap_formats::stored::exchange(exchange));
             let wanted = |rule: &str| rules.is_empty() || rules.iter().any(|wanted| is_of(rule, wanted));
             for redaction in redacted.redactions().iter().filter(|redaction| wanted(&redaction.rule)) {
                 effects.push(Effect::of(&id, redaction));

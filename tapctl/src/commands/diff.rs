@@ -6,6 +6,7 @@ use anyhow::{Context as _, Error, Result, bail};
 use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
+use tap_formats::jsonl::Captures;
 use tap_proto::v1::{Exchange, Order, ReplayReport, SearchRequest};
 use tap_replay::{DiffPlan, End, Outcome, Plan, RawPlan, diff, selection::filter_for_replay};
 use tokio::sync::watch;
@@ -18,7 +19,6 @@ use super::{
     replay::{PAGE, second_interrupt},
 };
 use crate::{
-    captures::Captures,
     cli::{self, Output},
     connect::{Collector, Source, explain},
     render::{Style, json, report},
@@ -34,7 +34,10 @@ pub(super) async fn run(
     let judgement = Judgement::read(&arguments.judging)?;
     let plan = plan(&arguments, &judgement)?;
     let (exchanges, filter) = match &arguments.file {
-        Some(path) => (stream::iter(Captures::open(path)?).map_err(Error::from).boxed(), String::new()),
+        Some(path) => {
+            let captures = Captures::open(path).with_context(|| format!("open {}", path.display()))?;
+            (stream::iter(captures).map_err(Error::from).boxed(), String::new())
+        }
         None => {
             let search = search(&arguments);
             let filter = search.filter.clone();

@@ -1,42 +1,20 @@
 //! Protobuf's canonical JSON, as grpcurl prints it.
 
-use std::sync::LazyLock;
-
 use anyhow::{Context as _, Result};
-use prost::Message;
-use prost_reflect::{DescriptorPool, DeserializeOptions, DynamicMessage};
+use tap_formats::protobuf_json;
+pub(crate) use tap_formats::protobuf_json::{Named, parse};
 
 use super::escape;
 
-static DESCRIPTORS: LazyLock<Result<DescriptorPool, prost_reflect::DescriptorError>> =
-    LazyLock::new(|| DescriptorPool::decode(tap_proto::DESCRIPTOR_SET));
-
-/// A message with its name in the protocol.
-pub(crate) trait Named: Message {
-    const NAME: &str;
-}
-
-macro_rules! named {
-    ($($message:ident),+) => {
-        $(impl Named for tap_proto::v1::$message {
-            const NAME: &str = concat!("tap.v1.", stringify!($message));
-        })+
-    };
-}
-
-named!(Exchange, GetLedgerResponse, ListMirrorsResponse, Mirror, ReplayReport, StatsResponse);
-#[cfg(test)]
-named!(SearchResponse);
-
 /// `message` over several lines.
 pub(crate) fn pretty<M: Named>(message: &M) -> Result<String> {
-    let json = serde_json::to_string_pretty(&dynamic(message)?).context("write JSON")?;
+    let json = serde_json::to_string_pretty(&protobuf_json::serializable(message)?).context("write JSON")?;
     Ok(escape::json(&json) + "\n")
 }
 
 /// `message` on one line.
 pub(crate) fn line<M: Named>(message: &M) -> Result<String> {
-    let json = serde_json::to_string(&dynamic(message)?).context("write JSON")?;
+    let json = serde_json::to_string(&protobuf_json::serializable(message)?).context("write JSON")?;
     Ok(escape::json(&json) + "\n")
 }
 
@@ -67,26 +45,6 @@ impl List {
     pub(crate) fn end(self) -> &'static str {
         if self.empty { "{}\n" } else { "\n  ]\n}\n" }
     }
-}
-
-/// The message that `json` is; `None` where it is none. Fields that there are not are skipped. No error is given,
-/// for one would quote what was captured.
-pub(crate) fn parse<M: Named + Default>(json: &[u8]) -> Option<M> {
-    let descriptor = DESCRIPTORS.as_ref().ok()?.get_message_by_name(M::NAME)?;
-    let mut deserializer = serde_json::Deserializer::from_slice(json);
-    let options = DeserializeOptions::new().deny_unknown_fields(false);
-    let message = DynamicMessage::deserialize_with_options(descriptor, &mut deserializer, &options).ok()?;
-    deserializer.end().ok()?;
-    message.transcode_to().ok()
-}
-
-fn dynamic<M: Named>(message: &M) -> Result<DynamicMessage> {
-    let descriptors = DESCRIPTORS.as_ref().context("read the descriptors of the protocol")?;
-    let descriptor = descriptors
-        .get_message_by_name(M::NAME)
-        .with_context(|| format!("find {} in the descriptors of the protocol", M::NAME))?;
-    DynamicMessage::decode(descriptor, message.encode_to_vec().as_slice())
-        .with_context(|| format!("read {} by its descriptor", M::NAME))
 }
 
 #[cfg(test)]

@@ -8,17 +8,20 @@ use std::{
 
 use futures::{Stream, StreamExt as _, stream};
 use tap_proto::v1::{
-    AgentLedger, Completeness, Exchange, GetLedgerRequest, GetLedgerResponse, GetRequest, Order,
-    Request as HttpRequest, Response as HttpResponse, Role, SearchRequest, SearchResponse, StatsRequest,
-    StatsResponse, TailRequest, TailResponse,
+    Acknowledgement, AgentLedger, Batch, Completeness, Exchange, GetLedgerRequest, GetLedgerResponse,
+    GetRequest, IngestRequest, IngestResponse, Ledger, Order, Request as HttpRequest,
+    Response as HttpResponse, Role, SearchRequest, SearchResponse, StatsRequest, StatsResponse, TailRequest,
+    TailResponse, Welcome,
     capture_service_server::{CaptureService, CaptureServiceServer},
     completeness::State,
+    ingest_request, ingest_response,
+    ingest_service_server::{IngestService, IngestServiceServer},
     ledger_service_server::{LedgerService, LedgerServiceServer},
 };
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::{CancellationToken, DropGuard};
-use tonic::{Request, Response, Status, transport::Server};
+use tonic::{Request, Response, Status, Streaming, codec::CompressionEncoding, transport::Server};
 
 /// Pages are smaller than asked for: a client must follow the tokens.
 const PAGE: usize = 3;
@@ -46,6 +49,12 @@ pub(crate) struct Served {
     pub(crate) statistics: StatsResponse,
     /// The resume tokens that came in.
     pub(crate) tails: Vec<String>,
+    /// What agents sent: who, and each batch as often as it came.
+    pub(crate) ingested: Vec<(String, Batch)>,
+    /// The newest ledger of each agent.
+    pub(crate) ledgers: Vec<Ledger>,
+    /// Streams end after this many batches, without a word.
+    pub(crate) breaks_after: Option<usize>,
 }
 
 impl Served {
@@ -68,7 +77,8 @@ impl Collector {
         let service = Service { state: Arc::clone(&state) };
         let serving = Server::builder()
             .add_service(CaptureServiceServer::new(service.clone()))
-            .add_service(LedgerServiceServer::new(service))
+            .add_service(LedgerServiceServer::new(service.clone()))
+            .add_service(IngestServiceServer::new(service).accept_compressed(CompressionEncoding::Zstd))
             .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop.clone().cancelled_owned());
         tokio::spawn(serving);
         Self { url: url(address), state, _stop: stop.drop_guard() }
@@ -198,5 +208,60 @@ impl LedgerService for Service {
             agent.is_empty() || ledger.ledger.as_ref().is_some_and(|ledger| ledger.agent == agent)
         });
         Ok(Response::new(GetLedgerResponse { agents }))
+    }
+}
+
+#[tonic::async_trait]
+impl IngestService for Service {
+    type IngestStream = Pin<Box<dyn Stream<Item = Result<IngestResponse, Status>> + Send>>;
+
+    /// Keeps every batch, and acknowledges it at once.
+    async fn ingest(
+        &self,
+        request: Request<Streaming<IngestRequest>>,
+    ) -> Result<Response<Self::IngestStream>, Status> {
+        let mut requests = request.into_inner();
+        let Some(ingest_request::Message::Hello(hello)) = requests.message().await?.and_then(|it| it.message)
+        else {
+            return Err(Status::invalid_argument("no hello"));
+        };
+        let state = Arc::clone(&self.state);
+        let durable = {
+            let state = state.lock().unwrap();
+            let own = state.ingested.iter().filter(|(agent, _)| *agent == hello.agent);
+            own.map(|(_, batch)| batch.sequence).max().unwrap_or(0)
+        };
+        let welcome = ingest_response::Message::Welcome(Welcome { durable_sequence: durable });
+        let batches = stream::unfold((requests, 0), move |(mut requests, taken)| {
+            let (state, agent) = (Arc::clone(&state), hello.agent.clone());
+            async move {
+                loop {
+                    if state.lock().unwrap().breaks_after == Some(taken) {
+                        return None;
+                    }
+                    let mut ledger = |ledger: Ledger| {
+                        let mut state = state.lock().unwrap();
+                        state.ledgers.retain(|known| known.agent != ledger.agent);
+                        state.ledgers.push(ledger);
+                    };
+                    match requests.message().await.ok()??.message? {
+                        ingest_request::Message::Batch(mut batch) => {
+                            batch.ledger.take().into_iter().for_each(&mut ledger);
+                            let durable_sequence = batch.sequence;
+                            state.lock().unwrap().ingested.push((agent, batch));
+                            let message = ingest_response::Message::Acknowledgement(Acknowledgement {
+                                durable_sequence,
+                            });
+                            let answer = Ok(IngestResponse { message: Some(message) });
+                            return Some((answer, (requests, taken + 1)));
+                        }
+                        ingest_request::Message::Ledger(newest) => ledger(newest),
+                        ingest_request::Message::Hello(_) => return None,
+                    }
+                }
+            }
+        });
+        let welcome = stream::iter([Ok(IngestResponse { message: Some(welcome) })]);
+        Ok(Response::new(Box::pin(welcome.chain(batches))))
     }
 }

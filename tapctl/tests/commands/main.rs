@@ -7,6 +7,7 @@ mod judging;
 mod kubernetes;
 mod redaction;
 mod stats;
+mod transfer;
 
 use std::{
     io::Read as _,

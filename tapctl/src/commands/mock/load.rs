@@ -3,6 +3,7 @@
 use anyhow::{Context as _, Result, bail};
 use futures::{StreamExt as _, pin_mut};
 use jiff::Timestamp;
+use tap_formats::jsonl::Captures;
 use tap_proto::v1::{Exchange, Order, SearchRequest};
 use tap_replay::{
     mock::{Condition, Index},
@@ -10,7 +11,6 @@ use tap_replay::{
 };
 
 use crate::{
-    captures::Captures,
     cli,
     connect::{Source, explain},
 };
@@ -53,7 +53,7 @@ fn from_files(arguments: &cli::mock::Mock, condition: &Condition, mut index: Ind
             && until.is_none_or(|until| time.is_some_and(|time| time < until))
     };
     for file in &arguments.files {
-        for exchange in Captures::open(file)? {
+        for exchange in Captures::open(file).with_context(|| format!("open {}", file.display()))? {
             let exchange = exchange.with_context(|| format!("read {}", file.display()))?;
             if is_in_range(&exchange) && condition.matches(&exchange) {
                 index.insert(exchange);

@@ -1,4 +1,4 @@
-//! Captured exchanges from a file: protobuf's JSON, as `tapctl search -o jsonl` and `-o json` print it.
+//! Protobuf's JSON, as `tapctl search -o jsonl` and `-o json` print it: everything that is stored of an exchange.
 //!
 //! Objects are read one by one, so that the file may be of any length. One object has at most
 //! [`MAX_OBJECT_BYTES`]. Errors say where, and nothing of what is there: it was captured.
@@ -10,10 +10,12 @@ use std::{
     path::Path,
 };
 
-use anyhow::{Context as _, Result};
 use tap_proto::v1::Exchange;
 
-use crate::render::json;
+use crate::{
+    protobuf_json::{self, NoDescriptor},
+    terminal,
+};
 
 /// An exchange with the largest bodies that an agent keeps is far below.
 const MAX_OBJECT_BYTES: usize = 64 * 1024 * 1024;
@@ -55,16 +57,20 @@ struct Nesting {
 
 impl Captures {
     /// Opens `path`, or standard input where it is `-`.
-    pub fn open(path: &Path) -> Result<Self> {
+    pub fn open(path: &Path) -> io::Result<Self> {
         if path.as_os_str() == "-" {
             return Ok(Self::new(BufReader::new(io::stdin())));
         }
-        let file = File::open(path).with_context(|| format!("open {}", path.display()))?;
-        Ok(Self::new(BufReader::with_capacity(256 * 1024, file)))
+        Ok(Self::new(BufReader::with_capacity(256 * 1024, File::open(path)?)))
     }
 
     pub fn new(input: impl BufRead + Send + 'static) -> Self {
         Self { input: Box::new(input), line: 1, in_document: false, failed: false }
+    }
+
+    /// Of the byte that comes next, from 1.
+    pub fn line(&self) -> u64 {
+        self.line
     }
 
     /// The text of the next object, with the line where it begins; `None` at the end.
@@ -122,6 +128,13 @@ impl Captures {
     }
 }
 
+/// One exchange, as a line. Nothing in it can harm a terminal.
+pub fn line(exchange: &Exchange) -> Result<String, NoDescriptor> {
+    let json = serde_json::to_string(&protobuf_json::serializable(exchange)?);
+    // It fails for a map whose keys are no strings alone, and there is none.
+    Ok(terminal::json(&json.unwrap_or_default()) + "\n")
+}
+
 impl fmt::Debug for Captures {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Captures").field("line", &self.line).finish_non_exhaustive()
@@ -138,7 +151,7 @@ impl Iterator for Captures {
         let exchange = match self.object() {
             Ok(None) => return None,
             Ok(Some((line, object))) => {
-                json::parse::<Exchange>(&object).ok_or(CaptureFileError::NoExchange { line })
+                protobuf_json::parse::<Exchange>(&object).ok_or(CaptureFileError::NoExchange { line })
             }
             Err(error) => Err(error),
         };
@@ -234,10 +247,9 @@ mod tests {
             }),
             ..Exchange::default()
         };
-        for printed in [json::line(&exchange).unwrap(), json::pretty(&exchange).unwrap()] {
-            let read: Vec<Exchange> = Captures::new(io::Cursor::new(printed)).map(Result::unwrap).collect();
-            assert_eq!(read, std::slice::from_ref(&exchange));
-        }
+        let printed = line(&exchange).unwrap();
+        let read: Vec<Exchange> = Captures::new(io::Cursor::new(printed)).map(Result::unwrap).collect();
+        assert_eq!(read, std::slice::from_ref(&exchange));
     }
 
     #[test]
