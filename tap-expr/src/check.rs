@@ -93,7 +93,8 @@ impl Checker<'_> {
     /// An expression of a type that is known.
     fn expect(&mut self, expression: &IdedExpr, wanted: Type, what: &str) -> Result<Node, ConditionError> {
         let (node, found) = self.expression(expression)?;
-        if found == wanted {
+        // Of which type a JSON value is shows in the exchange.
+        if found == wanted || (found == Type::Json && matches!(wanted, Type::Bool | Type::String)) {
             return Ok(node);
         }
         let message = format!("{what} must be {}, but this is {}", wanted.describe(), found.describe());
@@ -183,6 +184,10 @@ impl Checker<'_> {
             Named::Entry(Entry::Attribute(attribute, r#type)) => (Node::Read(attribute), r#type),
             Named::Node(node, r#type) => (node, r#type),
         };
+        if r#type == Type::Json {
+            let key = Node::Constant(Constant::String(select.field.clone()));
+            return Ok(Named::Node(Node::JsonAt(Box::new(node), Box::new(key)), Type::Json));
+        }
         if r#type != Type::Map {
             let message = format!("{} has no field `{}`", r#type.describe(), select.field);
             return Err(self.syntax.field_error(id, message));
@@ -199,6 +204,7 @@ impl Checker<'_> {
         let node = match self.select(argument.id, select)? {
             Named::Entry(Entry::Attribute(attribute, _)) => Node::Has(attribute),
             Named::Node(Node::Lookup(map, key), _) => Node::InMap(key, map),
+            Named::Node(node @ Node::JsonAt(..), _) => Node::HasJson(Box::new(node)),
             Named::Entry(Entry::Message(schema)) => Node::Has(presence(schema)),
             Named::Node(..) => {
                 return Err(self.syntax.error(id, "`has` takes a field, as in `has(response.status)`"));

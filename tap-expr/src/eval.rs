@@ -1,25 +1,27 @@
 //! Evaluates a checked condition on one exchange: three-valued, without copying what it reads, and with a
 //! bound on the work.
 
-use std::{borrow::Cow, cmp::Ordering};
+mod json;
+mod operators;
+
+use std::borrow::Cow;
 
 use crate::{
     functions,
-    node::{Arithmetic, Constant, Loop, Node},
-    predicate::Operator,
-    schema::Attribute,
+    node::{Constant, Loop, Node},
+    pattern::{Pattern, Search},
+    schema::{Attribute, BodyField},
     time,
-    view::{self, Map, View},
+    view::{self, Map, Part, View},
 };
+use json::Documents;
+use operators::{arithmetic, compare, is_equal};
 
 /// Work on one exchange: a step is one node, or one [`STEP_BYTES`] of text that is searched or copied.
 const MAX_STEPS: u32 = 100_000;
 
 /// Some 64 bytes are searched in the time that a node takes.
 const STEP_BYTES: usize = 64;
-
-/// Largest string that concatenation makes.
-const MAX_STRING_BYTES: usize = 1 << 20;
 
 /// Neither true nor false: what the expression reads is absent, or has no such value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,13 +40,16 @@ pub(crate) enum Value<'a> {
     Duration(i128),
     List(Vec<Self>),
     Map(Map<'a>),
+    Json(&'a serde_json::Value),
 }
 
 type Evaluated<'a> = Result<Value<'a>, Unknown>;
 
 /// Whether the condition is true of the exchange.
 pub(crate) fn is_met(condition: &Node, exchange: &dyn View) -> bool {
-    let mut evaluator = Evaluator { exchange, steps: MAX_STEPS, variables: Vec::new() };
+    let documents = Documents::default();
+    let mut evaluator =
+        Evaluator { exchange, documents: &documents, steps: MAX_STEPS, variables: Vec::new() };
     let met = evaluator.truth(condition) == Ok(true);
     // Where the work was cut off, an `||` may have become true without the side that was cut.
     met && evaluator.steps > 0
@@ -52,6 +57,7 @@ pub(crate) fn is_met(condition: &Node, exchange: &dyn View) -> bool {
 
 struct Evaluator<'a> {
     exchange: &'a dyn View,
+    documents: &'a Documents,
     /// Left of [`MAX_STEPS`]; everything is unknown once they are used up.
     steps: u32,
     /// Of the macros around, outermost first.
@@ -60,7 +66,7 @@ struct Evaluator<'a> {
 
 impl<'a> Evaluator<'a> {
     fn truth(&mut self, node: &'a Node) -> Result<bool, Unknown> {
-        match self.value(node)? {
+        match self.value(node)?.plain() {
             Value::Bool(truth) => Ok(truth),
             _ => Err(Unknown),
         }
@@ -70,7 +76,7 @@ impl<'a> Evaluator<'a> {
         self.work(0)?;
         match node {
             Node::Constant(constant) => Ok(constant.value()),
-            Node::Read(attribute) => view::read(*attribute, self.exchange),
+            Node::Read(attribute) => self.read(*attribute),
             Node::Variable(depth) => {
                 let value = self.variables.get(*depth).ok_or(Unknown)?.clone();
                 self.work(value.bytes())?;
@@ -87,9 +93,13 @@ impl<'a> Evaluator<'a> {
                 if self.truth(condition)? { self.value(then) } else { self.value(otherwise) }
             }
             Node::Compare(operator, left, right) => {
-                let (left, right) = (self.value(left)?, self.value(right)?);
+                let (left, right) = (self.value(left)?.plain(), self.value(right)?.plain());
                 self.work(left.bytes().min(right.bytes()))?;
                 let ordering = compare(&left, &right);
+                if ordering.is_none() && !operator.is_equality() && !(left.is_number() && right.is_number()) {
+                    // A JSON value of another type is neither less nor more.
+                    return Err(Unknown);
+                }
                 Ok(Value::Bool(operator.holds(ordering)))
             }
             Node::Arithmetic(operation, left, right) => {
@@ -104,9 +114,25 @@ impl<'a> Evaluator<'a> {
                 _ => Err(Unknown),
             },
             Node::InList(item, list) => {
-                let item = self.value(item)?;
+                let item = self.value(item)?.plain();
                 self.in_list(&item, list)
             }
+            Node::InJson(item, container) => {
+                let item = self.value(item)?.plain();
+                let Value::Json(container) = self.value(container)? else { return Err(Unknown) };
+                let items = json::items(container)?;
+                self.work(items.len() * STEP_BYTES)?;
+                Ok(Value::Bool(items.into_iter().any(|other| is_equal(&item, &other.plain()))))
+            }
+            Node::JsonAt(container, key) => {
+                let (container, key) = (self.value(container)?, self.value(key)?.plain());
+                self.work(key.bytes())?;
+                match container {
+                    Value::Json(container) => json::at(container, &key),
+                    _ => Err(Unknown),
+                }
+            }
+            Node::HasJson(value) => Ok(Value::Bool(self.value(value).is_ok())),
             Node::InMap(key, map) => {
                 let (map, key) = self.map_and_key(map, key)?;
                 Ok(Value::Bool(map.contains(&key)))
@@ -123,18 +149,21 @@ impl<'a> Evaluator<'a> {
                 }
                 _ => Err(Unknown),
             },
-            Node::Has(attribute) => Ok(Value::Bool(self.has(*attribute))),
+            Node::Has(attribute) => Ok(Value::Bool(self.read(*attribute).is_ok())),
             Node::Call(function, target, argument) => {
-                let target = self.value(target)?;
+                let target = self.value(target)?.plain();
                 let argument = argument.as_ref().map(|argument| self.value(argument)).transpose()?;
+                let argument = argument.map(Value::plain);
                 self.work(target.bytes())?;
                 functions::call(*function, target, argument.as_ref())
             }
-            Node::Matches(target, regex) => match self.value(target)? {
+            Node::Matches(target, pattern) => match self.value(target)?.plain() {
                 Value::String(text) => {
-                    // A pattern takes several times as long as a plain search.
-                    self.work(text.len().saturating_mul(4))?;
-                    Ok(Value::Bool(regex.is_match(&text)))
+                    self.spend(Pattern::steps(&text))?;
+                    match pattern.search(&text, |steps| self.spend(steps).is_ok()) {
+                        Search::Found(found) => Ok(Value::Bool(found)),
+                        Search::TooLong => Err(Unknown),
+                    }
                 }
                 _ => Err(Unknown),
             },
@@ -165,16 +194,30 @@ impl<'a> Evaluator<'a> {
         left.and(right).map(Value::Bool)
     }
 
+    fn read(&mut self, attribute: Attribute) -> Evaluated<'a> {
+        match attribute {
+            Attribute::Body(part, BodyField::Json) => self.document(part).map(Value::Json),
+            attribute => view::read(attribute, self.exchange),
+        }
+    }
+
+    fn document(&mut self, part: Part) -> Result<&'a serde_json::Value, Unknown> {
+        let bytes = self.documents.unparsed_bytes(part, self.exchange).min(json::MAX_BYTES);
+        self.work(bytes * json::PARSE_FACTOR)?;
+        self.documents.get(part, self.exchange)
+    }
+
     fn in_list(&mut self, item: &Value<'a>, list: &'a Node) -> Evaluated<'a> {
         let Node::List(nodes) = list else {
             let Value::List(items) = self.value(list)? else { return Err(Unknown) };
-            return Ok(Value::Bool(items.iter().any(|other| compare(item, other) == Some(Ordering::Equal))));
+            self.work(items.len() * STEP_BYTES)?;
+            return Ok(Value::Bool(items.into_iter().any(|other| is_equal(item, &other.plain()))));
         };
         // An element that is unknown leaves the answer open unless another one is equal.
         let mut unknown = false;
         for node in nodes {
-            match self.value(node) {
-                Ok(other) if compare(item, &other) == Some(Ordering::Equal) => return Ok(Value::Bool(true)),
+            match self.value(node).map(Value::plain) {
+                Ok(other) if is_equal(item, &other) => return Ok(Value::Bool(true)),
                 Ok(_) => {}
                 Err(Unknown) => unknown = true,
             }
@@ -183,18 +226,13 @@ impl<'a> Evaluator<'a> {
     }
 
     fn map_and_key(&mut self, map: &'a Node, key: &'a Node) -> Result<(Map<'a>, Cow<'a, str>), Unknown> {
-        match (self.value(map)?, self.value(key)?) {
+        match (self.value(map)?, self.value(key)?.plain()) {
             (Value::Map(map), Value::String(key)) => {
                 self.work(map.entries() * STEP_BYTES / 4)?;
                 Ok((map, key))
             }
             _ => Err(Unknown),
         }
-    }
-
-    /// Whether the attribute can be read: its message is there, and its body was not dropped.
-    fn has(&self, attribute: Attribute) -> bool {
-        view::read(attribute, self.exchange).is_ok()
     }
 
     fn run(&mut self, kind: Loop, range: &'a Node, body: &'a Node) -> Evaluated<'a> {
@@ -245,6 +283,7 @@ impl<'a> Evaluator<'a> {
         let items = match self.value(range)? {
             Value::List(items) => items,
             Value::Map(map) => map.keys().into_iter().map(Value::String).collect(),
+            Value::Json(json) => json::items(json)?,
             _ => return Err(Unknown),
         };
         self.work(items.len() * STEP_BYTES)?;
@@ -265,7 +304,10 @@ impl<'a> Evaluator<'a> {
 
     /// Accounts for one step and the bytes that it goes through.
     fn work(&mut self, bytes: usize) -> Result<(), Unknown> {
-        let steps = u32::try_from(bytes / STEP_BYTES).unwrap_or(u32::MAX).saturating_add(1);
+        self.spend(u32::try_from(bytes / STEP_BYTES).unwrap_or(u32::MAX).saturating_add(1))
+    }
+
+    fn spend(&mut self, steps: u32) -> Result<(), Unknown> {
         self.steps = self.steps.saturating_sub(steps);
         if self.steps == 0 { Err(Unknown) } else { Ok(()) }
     }
@@ -293,81 +335,13 @@ impl Value<'_> {
             Self::Bytes(bytes) => bytes.len(),
             Self::List(items) => items.iter().map(Self::bytes).sum::<usize>() + items.len(),
             Self::Map(map) => map.entries(),
-            Self::Bool(_) | Self::Int(_) | Self::Double(_) | Self::Timestamp(_) | Self::Duration(_) => 0,
-        }
-    }
-}
-
-/// The order of two values of types that compare; `None` where there is none, as with NaN.
-#[expect(clippy::cast_precision_loss, reason = "CEL compares an int with a double as doubles")]
-fn compare(left: &Value<'_>, right: &Value<'_>) -> Option<Ordering> {
-    match (left, right) {
-        (Value::Bool(left), Value::Bool(right)) => Some(left.cmp(right)),
-        (Value::Int(left), Value::Int(right)) => Some(left.cmp(right)),
-        (Value::Int(left), Value::Double(right)) => (*left as f64).partial_cmp(right),
-        (Value::Double(left), Value::Int(right)) => left.partial_cmp(&(*right as f64)),
-        (Value::Double(left), Value::Double(right)) => left.partial_cmp(right),
-        (Value::String(left), Value::String(right)) => Some(left.cmp(right)),
-        (Value::Bytes(left), Value::Bytes(right)) => Some(left.cmp(right)),
-        (Value::Timestamp(left), Value::Timestamp(right))
-        | (Value::Duration(left), Value::Duration(right)) => Some(left.cmp(right)),
-        _ => None,
-    }
-}
-
-fn arithmetic<'a>(operation: Arithmetic, left: Value<'a>, right: &Value<'_>) -> Evaluated<'a> {
-    let value = match (left, right) {
-        (Value::Int(left), Value::Int(right)) => match operation {
-            Arithmetic::Add => left.checked_add(*right),
-            Arithmetic::Subtract => left.checked_sub(*right),
-            Arithmetic::Multiply => left.checked_mul(*right),
-            Arithmetic::Divide => left.checked_div(*right),
-            Arithmetic::Remainder => left.checked_rem(*right),
-        }
-        .map(Value::Int),
-        (Value::Double(left), Value::Double(right)) => match operation {
-            Arithmetic::Add => Some(left + right),
-            Arithmetic::Subtract => Some(left - right),
-            Arithmetic::Multiply => Some(left * right),
-            Arithmetic::Divide => Some(left / right),
-            Arithmetic::Remainder => None,
-        }
-        .map(Value::Double),
-        (Value::String(left), Value::String(right)) if left.len() + right.len() <= MAX_STRING_BYTES => {
-            let mut joined = left;
-            joined.to_mut().push_str(right);
-            Some(Value::String(joined))
-        }
-        (Value::Timestamp(left), Value::Timestamp(right)) => {
-            time::checked_duration(left - right).map(Value::Duration)
-        }
-        (Value::Timestamp(instant), Value::Duration(duration)) => {
-            time::checked_timestamp(added(operation, instant, *duration)).map(Value::Timestamp)
-        }
-        (Value::Duration(duration), Value::Timestamp(instant)) => {
-            time::checked_timestamp(duration + *instant).map(Value::Timestamp)
-        }
-        (Value::Duration(left), Value::Duration(right)) => {
-            time::checked_duration(added(operation, left, *right)).map(Value::Duration)
-        }
-        _ => None,
-    };
-    value.ok_or(Unknown)
-}
-
-fn added(operation: Arithmetic, left: i128, right: i128) -> i128 {
-    if operation == Arithmetic::Subtract { left - right } else { left + right }
-}
-
-impl Operator {
-    fn holds(self, ordering: Option<Ordering>) -> bool {
-        match self {
-            Self::Equal => ordering == Some(Ordering::Equal),
-            Self::NotEqual => ordering != Some(Ordering::Equal),
-            Self::Less => ordering == Some(Ordering::Less),
-            Self::LessOrEqual => matches!(ordering, Some(Ordering::Less | Ordering::Equal)),
-            Self::Greater => ordering == Some(Ordering::Greater),
-            Self::GreaterOrEqual => matches!(ordering, Some(Ordering::Greater | Ordering::Equal)),
+            // Its members are counted where they are gone through.
+            Self::Json(_)
+            | Self::Bool(_)
+            | Self::Int(_)
+            | Self::Double(_)
+            | Self::Timestamp(_)
+            | Self::Duration(_) => 0,
         }
     }
 }

@@ -95,7 +95,10 @@ pub(crate) fn names(style: Style) -> impl Iterator<Item = &'static str> {
 
 /// The function that `name` means for a target of this type; `None` where there is none.
 pub(crate) fn find(style: Style, name: &str, target: Type) -> Option<Signature> {
-    let (function, argument, result) = match (style, name, target) {
+    // Most functions of strings take a JSON value, which may be one.
+    let text = if target == Type::Json { Type::String } else { target };
+    let (function, argument, result) = match (style, name, text) {
+        (_, "size", _) if target == Type::Json => (Function::Size, None, Type::Int),
         (Style::Member, "contains", Type::String) => (Function::Contains, Some(Type::String), Type::Bool),
         (Style::Member, "startsWith", Type::String) => (Function::StartsWith, Some(Type::String), Type::Bool),
         (Style::Member, "endsWith", Type::String) => (Function::EndsWith, Some(Type::String), Type::Bool),
@@ -197,6 +200,8 @@ fn size(value: &Value<'_>) -> Result<i64, Unknown> {
         Value::Bytes(bytes) => bytes.len(),
         Value::List(items) => items.len(),
         Value::Map(map) => map.len(),
+        Value::Json(serde_json::Value::Array(elements)) => elements.len(),
+        Value::Json(serde_json::Value::Object(members)) => members.len(),
         _ => return Err(Unknown),
     };
     i64::try_from(size).map_err(|_| Unknown)

@@ -19,6 +19,7 @@ mod eval;
 mod figures;
 mod functions;
 mod node;
+mod pattern;
 mod predicate;
 mod reads;
 mod schema;

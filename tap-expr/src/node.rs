@@ -1,8 +1,6 @@
 //! A checked expression: every name resolved, every type fitting, every pattern compiled.
 
-use regex::Regex;
-
-use crate::{functions::Function, predicate::Operator, schema::Attribute};
+use crate::{functions::Function, pattern::Pattern, predicate::Operator, schema::Attribute};
 
 #[derive(Clone, Debug)]
 pub(crate) enum Node {
@@ -20,6 +18,12 @@ pub(crate) enum Node {
     Negate(Box<Self>),
     /// Whether the first is an element of the second, a list.
     InList(Box<Self>, Box<Self>),
+    /// Whether the first is an element, or a member's name, of the second, a JSON value.
+    InJson(Box<Self>, Box<Self>),
+    /// `json.name`, `json["name"]`, `json[0]`
+    JsonAt(Box<Self>, Box<Self>),
+    /// `has(json.name)`
+    HasJson(Box<Self>),
     /// Whether the first is a key of the second, a map.
     InMap(Box<Self>, Box<Self>),
     /// `map[key]`
@@ -29,7 +33,7 @@ pub(crate) enum Node {
     /// `has(field)`
     Has(Attribute),
     Call(Function, Box<Self>, Option<Box<Self>>),
-    Matches(Box<Self>, Regex),
+    Matches(Box<Self>, Pattern),
     Loop(Loop, Box<Self>, Box<Self>),
     /// `range.map(x, condition, value)`: range, condition, value.
     FilterMap(Box<[Self; 3]>),

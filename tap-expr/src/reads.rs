@@ -42,13 +42,17 @@ fn visit(node: &Node, reads: &mut BTreeSet<Read>) {
         Node::Constant(_) | Node::Variable(_) => {}
         Node::Read(attribute) | Node::Has(attribute) => add(*attribute, reads),
         Node::List(nodes) => nodes.iter().for_each(|node| visit(node, reads)),
-        Node::Not(operand) | Node::Negate(operand) | Node::Matches(operand, _) => visit(operand, reads),
+        Node::Not(operand) | Node::Negate(operand) | Node::Matches(operand, _) | Node::HasJson(operand) => {
+            visit(operand, reads)
+        }
         Node::And(left, right)
         | Node::Or(left, right)
         | Node::Compare(_, left, right)
         | Node::Arithmetic(_, left, right)
         | Node::InList(left, right)
         | Node::InMap(left, right)
+        | Node::InJson(left, right)
+        | Node::JsonAt(left, right)
         | Node::Lookup(left, right)
         | Node::Element(left, right)
         | Node::Loop(_, left, right) => {
@@ -83,7 +87,7 @@ fn add(attribute: Attribute, reads: &mut BTreeSet<Read>) {
         Attribute::Headers(part) => Read::Headers(part),
         Attribute::Trailers(part) => Read::Trailers(part),
         Attribute::Complete(part) => Read::Completeness(part),
-        Attribute::Body(part, BodyField::Text | BodyField::Bytes) => {
+        Attribute::Body(part, BodyField::Text | BodyField::Bytes | BodyField::Json) => {
             reads.insert(Read::Body(part));
             Read::BodyContent(part)
         }

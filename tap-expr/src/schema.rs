@@ -19,6 +19,8 @@ pub(crate) enum Type {
     List(Option<Scalar>),
     /// From strings to strings.
     Map,
+    /// A value of a JSON document: of which type shows in the exchange.
+    Json,
 }
 
 /// The types that a list can hold.
@@ -31,6 +33,7 @@ pub(crate) enum Scalar {
     Bytes,
     Timestamp,
     Duration,
+    Json,
 }
 
 /// What a condition can read of an exchange.
@@ -67,6 +70,8 @@ pub(crate) enum PeerName {
 pub(crate) enum BodyField {
     Text,
     Bytes,
+    /// The content as a JSON document.
+    Json,
     Size,
     DecodedFrom,
     Dropped,
@@ -158,6 +163,7 @@ static REQUEST_BODY: Schema = Schema {
     entries: &[
         ("text", attribute(Attribute::Body(Part::Request, BodyField::Text), Type::String)),
         ("bytes", attribute(Attribute::Body(Part::Request, BodyField::Bytes), Type::Bytes)),
+        ("json", attribute(Attribute::Body(Part::Request, BodyField::Json), Type::Json)),
         ("size", attribute(Attribute::Body(Part::Request, BodyField::Size), Type::Int)),
         ("decoded_from", attribute(Attribute::Body(Part::Request, BodyField::DecodedFrom), Type::String)),
         ("dropped", attribute(Attribute::Body(Part::Request, BodyField::Dropped), Type::String)),
@@ -169,6 +175,7 @@ static RESPONSE_BODY: Schema = Schema {
     entries: &[
         ("text", attribute(Attribute::Body(Part::Response, BodyField::Text), Type::String)),
         ("bytes", attribute(Attribute::Body(Part::Response, BodyField::Bytes), Type::Bytes)),
+        ("json", attribute(Attribute::Body(Part::Response, BodyField::Json), Type::Json)),
         ("size", attribute(Attribute::Body(Part::Response, BodyField::Size), Type::Int)),
         ("decoded_from", attribute(Attribute::Body(Part::Response, BodyField::DecodedFrom), Type::String)),
         ("dropped", attribute(Attribute::Body(Part::Response, BodyField::Dropped), Type::String)),
@@ -223,6 +230,7 @@ impl Type {
             Self::Duration => "a duration",
             Self::List(_) => "a list",
             Self::Map => "a map of strings",
+            Self::Json => "a JSON value",
         }
     }
 
@@ -236,6 +244,7 @@ impl Type {
             Self::Bytes => Some(Scalar::Bytes),
             Self::Timestamp => Some(Scalar::Timestamp),
             Self::Duration => Some(Scalar::Duration),
+            Self::Json => Some(Scalar::Json),
             Self::List(_) | Self::Map => None,
         }
     }
@@ -246,7 +255,10 @@ impl Type {
 
     /// Whether values of the two types can be equal.
     pub(crate) fn compares_with(self, other: Self) -> bool {
+        let may_be_in_json = |r#type| matches!(r#type, Self::Bool | Self::Int | Self::Double | Self::String);
         self.scalar().is_some() && (self == other || (self.is_number() && other.is_number()))
+            || (self == Self::Json && may_be_in_json(other))
+            || (other == Self::Json && may_be_in_json(self))
     }
 }
 
@@ -260,6 +272,7 @@ impl From<Scalar> for Type {
             Scalar::Bytes => Self::Bytes,
             Scalar::Timestamp => Self::Timestamp,
             Scalar::Duration => Self::Duration,
+            Scalar::Json => Self::Json,
         }
     }
 }

@@ -4,20 +4,17 @@ use cel::{
     IdedExpr,
     common::ast::{CallExpr, Expr, operators},
 };
-use regex::RegexBuilder;
 
 use super::{Checker, MAX_LOOPS, Typed, did_you_mean, first};
 use crate::{
     ConditionError,
     functions::{self, Function, Style},
     node::{Arithmetic, Constant, Loop, Node},
+    pattern::Pattern,
     predicate::Operator,
     schema::{self, Type},
     time,
 };
-
-/// Largest compiled pattern, in bytes: a search runs every pattern on every row.
-const MAX_PATTERN_BYTES: usize = 256 << 10;
 
 impl Checker<'_> {
     pub(super) fn call(&mut self, id: u64, call: &CallExpr) -> Result<Typed, ConditionError> {
@@ -191,6 +188,7 @@ impl Checker<'_> {
         let (item, container) = (Box::new(item), Box::new(container));
         let node = match container_type {
             Type::Map if item_type == Type::String => Node::InMap(item, container),
+            Type::Json if item_type.compares_with(Type::Json) => Node::InJson(item, container),
             Type::List(None) => Node::Constant(Constant::Bool(false)),
             Type::List(Some(element)) if item_type.compares_with(element.into()) => {
                 Node::InList(item, container)
@@ -213,6 +211,7 @@ impl Checker<'_> {
         let (container, index) = (Box::new(container), Box::new(index));
         match (container_type, index_type) {
             (Type::Map, Type::String) => Ok((Node::Lookup(container, index), Type::String)),
+            (Type::Json, Type::String | Type::Int) => Ok((Node::JsonAt(container, index), Type::Json)),
             (Type::List(Some(element)), Type::Int) => Ok((Node::Element(container, index), element.into())),
             _ => {
                 let message =
@@ -227,20 +226,10 @@ impl Checker<'_> {
         let (Node::Constant(Constant::String(source)), _) = self.expression(pattern)? else {
             return Err(self.syntax.error(first(pattern), "the pattern of `matches` must be written out"));
         };
-        let regex = RegexBuilder::new(&source)
-            .size_limit(MAX_PATTERN_BYTES)
-            .dfa_size_limit(MAX_PATTERN_BYTES)
-            .nest_limit(32)
-            .build()
-            .map_err(|error| {
-                let reason = match error {
-                    regex::Error::CompiledTooBig(_) => "it is too large when compiled".to_owned(),
-                    // The last line says what is wrong; those before it draw a picture.
-                    error => error.to_string().lines().last().unwrap_or_default().trim().to_owned(),
-                };
-                self.syntax.error(first(pattern), format!("the pattern can't be used: {reason}"))
-            })?;
-        Ok((Node::Matches(Box::new(text), regex), Type::Bool))
+        let pattern = Pattern::new(&source).map_err(|reason| {
+            self.syntax.error(first(pattern), format!("the pattern can't be used: {reason}"))
+        })?;
+        Ok((Node::Matches(Box::new(text), pattern), Type::Bool))
     }
 
     fn member(
@@ -284,6 +273,7 @@ impl Checker<'_> {
         let element = match range_type {
             Type::Map => Type::String,
             Type::List(Some(element)) => element.into(),
+            Type::Json => Type::Json,
             // The body never runs; a string stands for the element that is never there.
             Type::List(None) => Type::String,
             _ => {

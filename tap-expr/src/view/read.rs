@@ -145,6 +145,8 @@ fn body<'a>(field: BodyField, message: &MessageView<'a>) -> Result<Value<'a>, Un
         BodyField::DecodedFrom => text(decoded_from),
         BodyField::Dropped => text(dropped),
         BodyField::Text | BodyField::Bytes if !dropped.is_empty() => return Err(Unknown),
+        // Parsed once for an exchange, by the evaluator.
+        BodyField::Json => return Err(Unknown),
         // Binary content has no text.
         BodyField::Text => text(std::str::from_utf8(content).map_err(|_| Unknown)?),
         BodyField::Bytes => Value::Bytes(Cow::Borrowed(content)),

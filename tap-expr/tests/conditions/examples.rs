@@ -47,6 +47,7 @@ fn conditions_that_hold() {
         "[1, 2, 3].map(x, x > 1, x * 2).exists(x, x == 6)",
         "size(response.headers) == 0",
         "request.body.text.contains('\"quantity\":2')",
+        "request.body.json.quantity == 2 && request.body.json['quantity'] < 2.5",
         "request.body.size == 14 && size(request.body.text) == 14",
         "request.body.bytes == b'{\"quantity\":2}'",
         "response.body.text == '' && response.body.size == 0",
@@ -138,6 +139,82 @@ fn a_dropped_or_binary_body_has_no_text() {
     binary.request.as_mut().unwrap().body =
         Some(Body { content: Some(Content::Binary(vec![0xff, 0].into())), size: 2, ..Body::default() });
     assert!(met("request.body.bytes == b'\\xff\\x00' && !has(request.body.text)", &binary));
+}
+
+/// An order with something of every type.
+fn order() -> Exchange {
+    let mut order = exchange();
+    let json = r#"{"id": "o-1", "items": [{"sku": "a", "price": 12.5}, {"sku": "b", "price": 3}], "total": 15.5,
+        "paid": true, "coupon": null, "by-hand": {"x": [1, [2]]}, "big": 18446744073709551615}"#;
+    order.request.as_mut().unwrap().body =
+        Some(Body { content: Some(Content::Text(json.to_owned())), size: 1, ..Body::default() });
+    order
+}
+
+#[test]
+fn bodies_are_read_as_json() {
+    let order = order();
+    for source in [
+        "request.body.json.id == 'o-1' && request.body.json.id.startsWith('o-') && request.body.json.paid",
+        "request.body.json.items[1].sku == 'b' && request.body.json['by-hand'].x[1][0] == 2",
+        "request.body.json.items.exists(item, item.price > 12) && size(request.body.json.items) == 2",
+        "request.body.json.items.all(item, item.sku in ['a', 'b'] && item.price < 13)",
+        "request.body.json.items.map(item, item.sku).exists(sku, sku == 'b')",
+        "request.body.json.items.filter(item, item.price < 5)[0].sku == 'b'",
+        "request.body.json['by-hand'].exists(name, name == 'x') && 'coupon' in request.body.json",
+        "2.0 + double(request.body.json.total) == 17.5 && int(request.body.json.items[1].price) == 3",
+        "1 in request.body.json['by-hand'].x && !(3 in request.body.json['by-hand'].x)",
+        "has(request.body.json) && has(request.body.json.items) && has(request.body.json.coupon)",
+        "!has(request.body.json.none) && !has(request.body.json.none.deeper) && !has(response.body.json)",
+        "request.body.json.id.matches('^o-[0-9]+$') && request.body.json.id.size() == 3",
+        "request.body.json.total != 'x' && request.body.json.coupon != 1 && request.body.json.big > 1e19",
+        "request.body.json.items[0].sku != request.body.json.items[1].sku",
+        "request.body.json.paid ? request.body.json.total > 15 : false",
+    ] {
+        assert!(met(source, &order), "{source}");
+    }
+    // What is not there, or of another type, is unknown.
+    for source in [
+        "request.body.json.none == 'x'",
+        "request.body.json.none != 'x'",
+        "!(request.body.json.none == 'x')",
+        "request.body.json.id < 5",
+        "!(request.body.json.id < 5)",
+        "!(request.body.json.total > 'a')",
+        "!request.body.json.id",
+        "request.body.json.items[2].sku != 'x'",
+        "request.body.json.items[-1].sku != 'x'",
+        "request.body.json.id.x != 'x'",
+        "request.body.json.total.contains('1')",
+        "!request.body.json.total.contains('1')",
+        "request.body.json.items == request.body.json.items",
+        "request.body.json.coupon == 0",
+        "response.body.json.id != 'x'",
+    ] {
+        assert!(!met(source, &order), "{source}");
+    }
+    for (source, expected) in [
+        ("request.body.json", "line 1, column 1: a condition is true or false, but this is a JSON value"),
+        ("request.body.json.a > time", "line 1, column 21: a JSON value can't be compared with a timestamp"),
+        ("request.body.json.a + 1 > 2", "line 1, column 21: a JSON value and an int can't be combined so"),
+        ("request.body.json[true] == 1", "line 1, column 18: a JSON value can't be indexed by a bool"),
+        ("request.body.json.a.nothing()", "line 1, column 28: unknown function `nothing`"),
+    ] {
+        assert_eq!(refused(source), expected, "{source}");
+    }
+}
+
+#[test]
+fn a_body_that_is_no_document_has_none() {
+    for text in
+        ["", "{", "{\"a\": 1} x", "\u{1}", &"[".repeat(100_000), &format!("[{}1]", "1,".repeat(600_000))]
+    {
+        let mut exchange = exchange();
+        exchange.request.as_mut().unwrap().body =
+            Some(Body { content: Some(Content::Text(text.to_owned())), size: 1, ..Body::default() });
+        assert!(!met("has(request.body.json)", &exchange), "{}", &text[..text.len().min(20)]);
+        assert!(met("request.body.json.a == 1 || request.method == 'POST'", &exchange));
+    }
 }
 
 #[test]
@@ -233,6 +310,17 @@ fn the_work_on_one_exchange_is_bounded() {
         .map(|i| Header { name: format!("x-{i}"), value: "v".repeat(50), raw_value: "".into() })
         .collect();
     assert!(met("!request.body.text.matches('a*b') && !request.body.text.contains('b')", &large));
+    // Seconds by itself, were it searched to the end.
+    let mut state = 1_u32;
+    let noise = (0..65_536).map(|_| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        if state >> 31 == 0 { 'a' } else { 'b' }
+    });
+    let mut noisy = large.clone();
+    noisy.request.as_mut().unwrap().body =
+        Some(Body { content: Some(Content::Text(noise.collect())), size: 65_536, ..Body::default() });
+    assert!(!met("!request.body.text.matches('[ab]*a[ab]{1000}c')", &noisy));
+    assert!(met("!request.body.text.matches('[ab]*a[ab]{3}c')", &noisy));
     let hostile =
         "request.headers.all(a, request.headers.all(b, !request.body.text.matches('a*a*a*b'))) || true";
     assert!(!met(hostile, &large), "it is not known whether the whole is true");
