@@ -309,6 +309,36 @@ mod tests {
     }
 
     #[test]
+    fn the_order_of_paths_does_not_show() {
+        let word = |number: u32| {
+            let letter = |digit: char| char::from(digit as u8 - b'0' + b'g');
+            number.to_string().chars().map(letter).collect::<String>()
+        };
+        // Few teams with many members each, many shops with few pages each, and ids among both.
+        let teams =
+            (0..300).map(|n| format!("/teams/{}/members/{}/{}", word(n % 7), word(n % 60), word(n % 3)));
+        let shops = (0..300).map(|n| format!("/shops/{}/{}", word(n % 90), word(n % 2)));
+        let ids = (0..100).map(|n| format!("/shops/{n}/{}", word(n % 2)));
+        let paths: Vec<String> = teams.chain(shops).chain(ids).collect();
+        let learned = |step: usize| -> Vec<String> {
+            let mut templates = Templates::new();
+            // 701 is a prime: every step goes through all places.
+            let mut endpoints = vec![None; paths.len()];
+            for place in (0..701).map(|n| n * step % 701).filter(|place| *place < paths.len()) {
+                endpoints[place] = Some(templates.learn(&paths[place]));
+            }
+            endpoints.into_iter().flatten().map(|endpoint| templates.template(endpoint)).collect()
+        };
+        let first = learned(1);
+        assert_eq!(first.len(), paths.len());
+        assert!(first.contains(&"/teams/g/members/{id}/h".to_owned()), "{first:?}");
+        assert!(first.contains(&"/shops/{id}/g".to_owned()), "{first:?}");
+        for step in [2, 17, 333, 700] {
+            assert_eq!(learned(step), first);
+        }
+    }
+
+    #[test]
     fn templates_may_be_given() {
         let mut templates = Templates::new();
         templates.add("/users/{name}/cart");
