@@ -4,7 +4,11 @@
 //! of them, so that a report is here before its pod goes, also where the Job is stopped. Whatever breaks in between is
 //! asked for again: a log that is read a second time says the same.
 
-use std::{collections::BTreeMap, future, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future,
+    time::Duration,
+};
 
 use anyhow::{Result, bail};
 use indicatif::ProgressBar;
@@ -62,14 +66,16 @@ struct Shard {
 impl Shard {
     fn hear(&mut self, line: &str) {
         if self.lines.push(line) {
-        } else if let Some(progress) = Progress::parse(line) {
-            self.progress = progress;
-        } else {
-            if self.said.len() == LAST_LINES {
-                self.said.remove(0);
-            }
-            self.said.push(line.chars().take(LINE_LENGTH).collect());
+            return;
         }
+        if let Some(progress) = Progress::parse(line) {
+            self.progress = progress;
+            return;
+        }
+        if self.said.len() == LAST_LINES {
+            self.said.remove(0);
+        }
+        self.said.push(line.chars().take(LINE_LENGTH).collect());
     }
 
     /// Nothing more is to be expected of it.
@@ -122,6 +128,7 @@ pub(super) async fn follow(
     let bar = progress_bar(length, 1.0)?;
     let mut stopping = false;
     let mut log: Option<Following> = None;
+    let mut followed = BTreeSet::new();
     let started = Instant::now();
     let mut answered = started;
     let mut tick = time::interval(INTERVAL);
@@ -137,12 +144,14 @@ pub(super) async fn follow(
                     Err(error) if answered.elapsed() > AWAY => return Err(error),
                     Err(_) => continue,
                 }
-                let have_started = shards.iter().all(Shard::has_started);
-                if log.is_none() && (have_started || stopping) && shards.iter().any(Shard::is_running) {
+                // What one kubectl follows are the pods that ran when it started.
+                let running = running(&shards);
+                if !running.is_empty() && (log.is_none() || !running.is_subset(&followed)) {
                     log = kubectl.follow(&[&LOGS[..], &["--selector", &selector]].concat()).ok();
+                    followed = running;
                 }
                 read_ended(kubectl, &mut shards).await;
-                if !stopping && !have_started && started.elapsed() > wait {
+                if !stopping && started.elapsed() > wait && !shards.iter().all(Shard::has_started) {
                     bar.finish_and_clear();
                     bail!("not all shards have started after {wait:?}\n{}", waiting(&shards));
                 }
@@ -234,6 +243,11 @@ async fn read_ended(kubectl: &Kubectl, shards: &mut [Shard]) {
     }
 }
 
+fn running(shards: &[Shard]) -> BTreeSet<usize> {
+    let running = shards.iter().enumerate().filter(|(_, shard)| shard.is_running());
+    running.map(|(index, _)| index).collect()
+}
+
 fn waiting(shards: &[Shard]) -> String {
     let line = |(index, shard): (usize, &Shard)| match &shard.phase {
         Some(Phase::Running | Phase::Ended(_)) => None,
@@ -244,7 +258,7 @@ fn waiting(shards: &[Shard]) -> String {
 }
 
 fn show(bar: &ProgressBar, shards: &[Shard]) {
-    let running = shards.iter().filter(|shard| shard.is_running()).count();
+    let running = running(shards).len();
     let mut sum = Progress::default();
     for Progress { sent, answered, failed, differed } in shards.iter().map(|shard| shard.progress) {
         sum.sent += sent;
