@@ -86,6 +86,20 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     Ok(())
 }
 
+/// The chart's mock beside a release of the manifests: of what clients were answered below a path.
+pub(crate) fn mock(workspace: &Workspace, helm: &Helm, prefix: &str) -> Result<String> {
+    let values = json!({
+        "mock": {"enabled": true, "filter": format!("role == 'outbound' && request.path.startsWith('{prefix}')")},
+        "networkPolicy": {"mockFrom": [{"namespaceSelector": {}}]},
+    });
+    let release = Release { name: RELEASE, namespace: NAMESPACE, values: &values };
+    let objects = helm.render(&workspace.root().join(CHART), release)?;
+    let of_mock = |object: &&Object| object.name() == "podtap-mock";
+    let mut objects: Vec<_> = objects.iter().filter(of_mock).collect();
+    objects.sort_by_key(|object| object.order());
+    Ok(objects.iter().map(|object| format!("---\n{}\n", object.text)).collect())
+}
+
 /// Fails where what is committed is not what the chart gives.
 pub(crate) fn check(workspace: &Workspace, helm: &Helm) -> Result<()> {
     let fresh = generated(workspace, helm)?;

@@ -11,6 +11,7 @@ mod kubernetes;
 use std::{
     env,
     ffi::OsString,
+    io::Write as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -18,10 +19,12 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use serde_json::Value;
+use tempfile::NamedTempFile;
 
 pub(crate) use self::kubernetes::{Kubernetes, cache, ensure as ensure_kubernetes};
 use self::{cluster::OwnCluster, given::GivenCluster, images::Images};
 use crate::{
+    chart,
     process::{self, output},
     setup::{self, Tools},
     test::{self, Summary},
@@ -84,9 +87,10 @@ fn scenarios(workspace: &Workspace, tools: &Tools, options: &Options) -> Result<
             cluster.load(load, archive)?;
         }
     }
+    let mock = mock(workspace, tools)?;
     let mut command = command(workspace, tools, options, &tests)?;
     // What only the tests' own cluster allows is skipped, and said.
-    command.env("KUBECONFIG", cluster.kubeconfig()).env_remove("CI");
+    command.env("KUBECONFIG", cluster.kubeconfig()).env("PODTAP_E2E_MOCK", mock.path()).env_remove("CI");
     test::summarise(&mut command)
 }
 
@@ -102,9 +106,11 @@ fn on_own_cluster(workspace: &Workspace, tools: &Tools, options: &Options) -> Re
     for archive in images.archives() {
         cluster.load(archive)?;
     }
+    let mock = mock(workspace, tools)?;
     let mut command = command(workspace, tools, options, &tests)?;
     command
         .env("KUBECONFIG", cluster.kubeconfig())
+        .env("PODTAP_E2E_MOCK", mock.path())
         .env("PODTAP_E2E_CLUSTER", cluster.directory())
         .env("CI", env::var_os("CI").unwrap_or_else(|| "1".into()));
     let result = test::summarise(&mut command)?;
@@ -112,6 +118,14 @@ fn on_own_cluster(workspace: &Workspace, tools: &Tools, options: &Options) -> Re
         cluster.keep();
     }
     Ok(result)
+}
+
+/// The chart's mock, for a test to apply: the manifests, which are all that it installs, have none.
+fn mock(workspace: &Workspace, tools: &Tools) -> Result<NamedTempFile> {
+    let manifest = chart::mock(workspace, &tools.helm, "/mocked/").context("render the chart's mock")?;
+    let mut file = NamedTempFile::with_suffix(".yaml").context("create a file for the mock")?;
+    file.write_all(manifest.as_bytes()).context("write the mock")?;
+    Ok(file)
 }
 
 /// Builds the programs and these tests, with the same features as in the build of all tests; gives the tests' binary.

@@ -151,6 +151,7 @@ pub(crate) fn attached(node: &str, pod_uid: &str) -> Result<Vec<String>, String>
 #[derive(Debug)]
 pub(crate) struct Collector {
     client: Client,
+    url: String,
     // Before the directory: it writes its log there.
     _forward: Running,
     _directory: TempDir,
@@ -176,8 +177,14 @@ impl Collector {
             address.map(str::to_owned).ok_or(log)
         })
         .unwrap();
-        let client = Client::new(&format!("http://{address}"));
-        Self { client, _forward: forward, _directory: directory }
+        let url = format!("http://{address}");
+        let client = Client::new(&url);
+        Self { client, url, _forward: forward, _directory: directory }
+    }
+
+    /// As this machine reaches it.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
     }
 
     /// What matches at this moment.

@@ -15,6 +15,9 @@ mod programs;
 
 mod away;
 mod lifecycle;
+mod mirror;
+mod mock;
 mod policies;
 mod quick_start;
+mod replay;
 mod selection;

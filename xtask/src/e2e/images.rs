@@ -24,7 +24,7 @@ pub(super) struct Images(Vec<PathBuf>);
 impl Images {
     /// From the binaries that are built.
     pub(super) fn build(workspace: &Workspace) -> Result<Self> {
-        let programs = [Program::Agent, Program::Collector];
+        let programs = [Program::Agent, Program::Collector, Program::Tapctl];
         let mut archives = image::pack(workspace, Profile::Dev, &programs, None)?;
         let directory = archives.first().and_then(|archive| archive.parent()).context("no image was made")?;
         let archive = directory.join("e2e.tar");
