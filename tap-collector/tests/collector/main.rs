@@ -9,6 +9,7 @@ mod crash;
 mod ingest;
 mod kubernetes;
 mod ledger;
+mod maintenance;
 mod mirror;
 mod other_readers;
 mod process;

@@ -19,7 +19,7 @@ use deltalake::{
     },
     protocol::DeltaOperation,
 };
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt, stream};
 use tap_proto::v1::Amount;
 
 use super::{
@@ -40,6 +40,9 @@ use crate::{
 
 /// Files removed by one commit: bounds the commit, and what is counted before it.
 const FILES_PER_STEP: usize = 500;
+
+/// A bucket answers in tens of milliseconds.
+const COUNTED_AT_ONCE: usize = 8;
 
 /// Of files that are looked into, or rewritten, in one step.
 const BYTES_PER_STEP: u64 = 64 << 20;
@@ -167,6 +170,12 @@ pub(super) async fn run(
         .chain(by_bytes.iter().map(|file| (file, false)))
         .take(FILES_PER_STEP)
         .collect();
+    // Counts are kept with the file. An error shows again below.
+    stream::iter(&files)
+        .for_each_concurrent(COUNTED_AT_ONCE, |(file, _)| async move {
+            let _ = ledger::counted(store, file).await;
+        })
+        .await;
     let mut removal = Removal::default();
     for (file, is_by_age) in files {
         removal.add_whole(store, file, is_by_age).await;
