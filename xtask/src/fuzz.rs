@@ -7,7 +7,7 @@ use clap::Args;
 
 use crate::{process, workspace::Workspace};
 
-/// HTTP's words: of use to every target, for what they read is, or holds, HTTP.
+/// HTTP's words: of use to every target without a dictionary of its own, for what they read is, or holds, HTTP.
 const DICTIONARY: &str = "fuzz/http.dict";
 
 #[derive(Debug, Args)]
@@ -51,7 +51,9 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
             "-timeout=10",
             "-rss_limit_mb=2048",
         ]);
-        fuzz.arg(format!("-dict={DICTIONARY}"));
+        let own = format!("fuzz/{target}.dict");
+        let dictionary = if workspace.root().join(&own).is_file() { &own } else { DICTIONARY };
+        fuzz.arg(format!("-dict={dictionary}"));
         // The toolchain of this run, and its target directory, are not those of the fuzz targets.
         for name in ["RUSTUP_TOOLCHAIN", "CARGO", "CARGO_TARGET_DIR"] {
             fuzz.env_remove(name);
