@@ -108,6 +108,9 @@ fn lower(node: &Node, truth: bool) -> Implied {
                 (Some(field), Node::Constant(Constant::String(prefix))) => {
                     (Predicate::StartsWith { field, prefix: prefix.clone() }, true)
                 }
+                (None, Node::Constant(Constant::String(prefix))) if is_host_without_port(target) => {
+                    (Predicate::StartsWith { field: Field::Host, prefix: prefix.clone() }, false)
+                }
                 _ => NOTHING,
             }
         }
@@ -126,6 +129,8 @@ fn comparison(operator: Operator, left: &Node, right: &Node, truth: bool) -> Imp
     let (field, operator, literal) = match (column(left), column(right)) {
         (Some(field), None) => (field, operator, right),
         (None, Some(field)) => (field, operator.swapped(), left),
+        _ if operator == Operator::Equal && is_host_without_port(left) => return host_without_port(right),
+        _ if operator == Operator::Equal && is_host_without_port(right) => return host_without_port(left),
         _ => return NOTHING,
     };
     match value(literal) {
@@ -136,12 +141,31 @@ fn comparison(operator: Operator, left: &Node, right: &Node, truth: bool) -> Imp
 
 /// `field in [literals]`
 fn member(item: &Node, list: &Node, truth: bool) -> Implied {
+    if let Node::List(items) = list
+        && truth
+        && is_host_without_port(item)
+    {
+        return items.iter().map(host_without_port).fold((constant(false), true), or);
+    }
     let (Some(field), Node::List(items)) = (column(item), list) else { return NOTHING };
     let Some(values) = items.iter().map(value).collect::<Option<Vec<Value>>>() else { return NOTHING };
     let operator = if truth { Operator::Equal } else { Operator::NotEqual };
     let parts = values.into_iter().map(|value| (Predicate::Compare { field, operator, value }, true));
     let start = (constant(!truth), true);
     if truth { parts.fold(start, or) } else { parts.fold(start, and) }
+}
+
+fn is_host_without_port(node: &Node) -> bool {
+    matches!(node, Node::Read(Attribute::DestinationHost))
+}
+
+/// What it implies that the host without its port is the literal.
+fn host_without_port(literal: &Node) -> Implied {
+    let Some(Value::String(name)) = value(literal) else { return NOTHING };
+    let with_port = Predicate::StartsWith { field: Field::Host, prefix: format!("{name}:") };
+    let value = Value::String(name);
+    let alone = Predicate::Compare { field: Field::Host, operator: Operator::Equal, value };
+    (Predicate::Or(vec![alone, with_port]), false)
 }
 
 fn column(node: &Node) -> Option<Field> {

@@ -15,7 +15,7 @@ use deltalake::{
     kernel::Add,
     parquet::{
         arrow::{ArrowWriter, arrow_writer::ArrowWriterOptions},
-        basic::{Compression, ZstdLevel},
+        basic::{Compression, Encoding, ZstdLevel},
         file::properties::{EnabledStatistics, WriterProperties},
         schema::types::ColumnPath,
     },
@@ -37,6 +37,24 @@ const BATCH_BYTES: usize = 32 * 1024 * 1024;
 
 /// Rows of a row group, the unit that a scan skips by its statistics. A commit rarely has as many.
 const ROW_GROUP_ROWS: usize = 64 * 1024;
+
+/// Rows and bytes of a page, the unit that is decoded to read one row, and that a scan skips by the page index.
+const PAGE_ROWS: usize = 4096;
+const PAGE_BYTES: usize = 256 * 1024;
+
+/// Rows that are encoded before a page's bounds are looked at.
+const CHECKED_ROWS: usize = 256;
+
+/// Columns of times: all different, but near to each other in the order of the file.
+const TIME_COLUMNS: [&str; 7] = [
+    "time",
+    "time_nanos",
+    "duration_ns",
+    "timing.request_start_ns",
+    "timing.request_end_ns",
+    "timing.response_start_ns",
+    "timing.response_end_ns",
+];
 
 /// Columns whose statistics are in the file, for engines that skip row groups and pages.
 const PRUNING_COLUMNS: [&str; 12] = [
@@ -108,18 +126,26 @@ pub(crate) fn batches<'a>(rows: &'a [&'a Exchange]) -> impl Iterator<Item = Resu
     })
 }
 
-/// How the table's files are written.
+/// How the table's files are written; docs/design/0011 has the figures behind it.
 pub(crate) fn properties() -> Result<WriterProperties, Cause> {
     // With a file a second, what a file holds beside its rows counts: statistics are kept where a scan skips
     // by them, and nowhere else.
     let mut properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?))
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+        .set_data_page_row_count_limit(PAGE_ROWS)
+        .set_data_page_size_limit(PAGE_BYTES)
+        .set_write_batch_size(CHECKED_ROWS)
         .set_created_by("podtap".to_owned())
         .set_statistics_enabled(EnabledStatistics::None);
     for column in PRUNING_COLUMNS {
         properties =
             properties.set_column_statistics_enabled(ColumnPath::from(column), EnabledStatistics::Page);
+    }
+    for column in TIME_COLUMNS {
+        properties = properties
+            .set_column_dictionary_enabled(ColumnPath::from(parts(column)), false)
+            .set_column_encoding(ColumnPath::from(parts(column)), Encoding::DELTA_BINARY_PACKED);
     }
     // All different: a dictionary would be built and thrown away.
     for column in
@@ -128,6 +154,11 @@ pub(crate) fn properties() -> Result<WriterProperties, Cause> {
         properties = properties.set_column_dictionary_enabled(ColumnPath::from(column), false);
     }
     Ok(properties.build())
+}
+
+/// Of a column within a column.
+fn parts(path: &str) -> Vec<String> {
+    path.split('.').map(str::to_owned).collect()
 }
 
 /// The file's entry of statistics in Delta's form, for [`STATISTICS_COLUMNS`].

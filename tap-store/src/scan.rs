@@ -15,7 +15,7 @@
 //! The third step is taken for few rows at a time at first, in the order of the answer, as a page that fills at once
 //! should read little. Once many rows were in vain, it is taken for whole files, which reads each page of a file once.
 //!
-//! Memory is bounded by the keys that are kept ([`MAX_KEYS`] over all files that overlap; a file with more is read again
+//! Memory is bounded by the keys that are kept of all files that overlap ([`Limits`]; a file with more is read again
 //! for the rest), and by one batch of rows for each file that is being opened.
 
 use std::{
@@ -50,19 +50,12 @@ use crate::{
 mod key;
 mod merge;
 
-pub(crate) use merge::{Found, Merge};
+pub(crate) use merge::{Found, Limits, Merge};
 
 use key::{Id, Key};
 
 /// Files of whose rows more is read at once.
 const READ_AHEAD: usize = 4;
-
-/// Keys kept over all open files, about: a row's time, id and place, some 40 bytes.
-const MAX_KEYS: usize = 256 * 1024;
-
-/// Keys kept of one file, at most and at least.
-const MAX_FILE_KEYS: usize = 64 * 1024;
-const MIN_FILE_KEYS: usize = 64;
 
 /// Which rows to read, and from where.
 #[derive(Debug)]

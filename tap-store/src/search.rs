@@ -20,7 +20,7 @@ use crate::{
     Page, Query, Store, StoreError,
     columns::order_key,
     log::view_of,
-    scan::{self, Found, Merge, Position, Scan},
+    scan::{self, Found, Limits, Merge, Position, Scan},
     view::{DataFile, View},
 };
 
@@ -40,16 +40,16 @@ const PINNED_VIEWS: usize = 32;
 
 pub(crate) async fn search(store: &Store, query: Query) -> Result<Page, StoreError> {
     let goes_on = query.page_token.is_some();
-    match page(store, query).await {
-        Err(StoreError::Read { path, source }) if goes_on && is_not_found(source.as_ref()) => {
-            tracing::debug!(path, "a file of a page token's version is gone");
+    match page(store, query, Limits::default()).await {
+        Err(error) if goes_on && error.is_missing_file() => {
+            tracing::debug!(%error, "a file of a page token's version is gone");
             Err(StoreError::InvalidToken("the page token has expired".to_owned()))
         }
         page => page,
     }
 }
 
-async fn page(store: &Store, query: Query) -> Result<Page, StoreError> {
+async fn page(store: &Store, query: Query, limits: Limits) -> Result<Page, StoreError> {
     let query_hash = hash(&query);
     let (view, after) = match query.page_token.as_deref() {
         None => (store.current().await?, None),
@@ -71,7 +71,8 @@ async fn page(store: &Store, query: Query) -> Result<Page, StoreError> {
     let scan = Scan::new(Arc::new(condition), order, times(start, end), after);
     let files = store.files();
     // One more tells whether there is another page.
-    let Found { rows, paused_at } = Merge::new(scan, files.clone(), &view).take(page_size + 1).await?;
+    let Found { rows, paused_at } =
+        Merge::new(scan, files.clone(), &view, limits).take(page_size + 1).await?;
 
     let mut exchanges: Vec<Exchange> = Vec::new();
     let mut bytes = 0;
@@ -102,11 +103,6 @@ async fn page(store: &Store, query: Query) -> Result<Page, StoreError> {
 fn position_of(exchange: &Exchange) -> Position {
     let (time, id) = order_key(exchange);
     Position { time, id: Some(id.to_owned()) }
-}
-
-fn is_not_found(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut causes = std::iter::successors(Some(error), |error| error.source());
-    causes.any(|cause| matches!(cause.downcast_ref(), Some(object_store::Error::NotFound { .. })))
 }
 
 pub(crate) async fn get(store: &Store, id: &str) -> Result<Option<Exchange>, StoreError> {
@@ -242,5 +238,88 @@ impl FromStr for PageToken {
             })
         };
         parse().ok_or_else(|| StoreError::InvalidToken("the page token is malformed".to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prost_types::Timestamp;
+    use tap_expr::Condition;
+    use tap_proto::v1::{Batch, Order};
+
+    use super::*;
+    use crate::AgentEpoch;
+
+    /// Ten exchanges a file, the files' times overlapping, some times alike.
+    async fn table(folder: &tempfile::TempDir) -> (Store, Vec<String>) {
+        let store = Store::open(&url::Url::from_directory_path(folder.path()).unwrap()).await.unwrap();
+        let agent = AgentEpoch { agent: "a".to_owned(), epoch: 1 };
+        let mut keys = Vec::new();
+        for file in 0..6 {
+            let exchange = |number: i64| Exchange {
+                id: format!("{:08}", 100 - (number * 6 + file)),
+                time: Some(Timestamp { seconds: 1_767_323_045 + file * 4 + number / 2, nanos: 0 }),
+                pod: format!("p{}", (number + file) % 3),
+                ..Exchange::default()
+            };
+            let exchanges: Vec<_> = (0..10).map(exchange).collect();
+            keys.extend(exchanges.iter().map(|e| (e.time.unwrap().seconds, e.id.clone(), e.pod.clone())));
+            let batch = Batch { sequence: file as u64 + 1, exchanges, ledger: None };
+            store.append(vec![(agent.clone(), batch)]).await.unwrap();
+        }
+        keys.sort();
+        (store, keys.into_iter().filter(|(_, _, pod)| pod == "p1").map(|(_, id, _)| id).collect())
+    }
+
+    #[tokio::test]
+    async fn bounds_cost_pages_but_no_rows() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, expected) = table(&folder).await;
+        let few_keys = Limits { keys: 8, min_file_keys: 1, max_file_keys: 3, ..Limits::default() };
+        let little_work = Limits { work_bytes: 1, ..few_keys };
+        let at_once = Limits { rows_in_vain: 0, ..little_work };
+        // Decided by the columns, and not.
+        for condition in ["pod == 'p1'", "pod.endsWith('1')", "pod.endsWith('nothing')"] {
+            for (order, limits) in [
+                (Order::OldestFirst, Limits::default()),
+                (Order::OldestFirst, few_keys),
+                (Order::NewestFirst, little_work),
+                (Order::OldestFirst, at_once),
+                (Order::NewestFirst, at_once),
+            ] {
+                let mut found = Vec::new();
+                let mut page_token = None;
+                let mut pages = 0;
+                loop {
+                    let query = Query {
+                        condition: Condition::parse(condition).unwrap(),
+                        start: None,
+                        end: None,
+                        order,
+                        page_size: 7,
+                        page_token,
+                        summary: false,
+                    };
+                    let page = page(&store, query, limits).await.unwrap();
+                    found.extend(page.exchanges.into_iter().map(|exchange| exchange.id));
+                    page_token = page.next_page_token;
+                    pages += 1;
+                    assert!(pages < 100, "{condition} {order:?} {limits:?}");
+                    if page_token.is_none() {
+                        break;
+                    }
+                }
+                let mut expected = expected.clone();
+                if order == Order::NewestFirst {
+                    expected.reverse();
+                }
+                if condition.contains("nothing") {
+                    expected.clear();
+                }
+                assert_eq!(found, expected, "{condition} {order:?} {limits:?}");
+                let is_paused = limits.work_bytes == 1;
+                assert_eq!(pages > 3, is_paused, "{pages} pages: {condition} {order:?} {limits:?}");
+            }
+        }
     }
 }

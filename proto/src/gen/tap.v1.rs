@@ -337,7 +337,8 @@ pub struct SearchRequest {
     pub end_time: ::core::option::Option<::prost_types::Timestamp>,
     #[prost(enumeration = "Order", tag = "4")]
     pub order: i32,
-    /// At most this many; 0 for 50, 1000 at most. A page also ends before 3 MiB of exchanges.
+    /// At most this many; 0 for 50, 1000 at most. A page also ends before 3 MiB of exchanges, and where finding more
+    /// would take long: it may have few or none and yet a `next_page_token`.
     #[prost(uint32, tag = "5")]
     pub page_size: u32,
     /// From the previous page's `next_page_token`, with the other fields unchanged.

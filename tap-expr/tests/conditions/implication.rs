@@ -73,6 +73,7 @@ fn leaf() -> impl Strategy<Value = String> {
         "request.path",
         "request.host",
         "request.query",
+        "destination.host",
         "role",
         "namespace",
         "pod",
@@ -87,6 +88,7 @@ fn leaf() -> impl Strategy<Value = String> {
         "'/a/b'",
         "'inbound'",
         "'shop'",
+        "'shop:80'",
         "'é'",
     ]);
     let int = proptest::sample::select(vec!["-1", "0", "80", "200", "404", "65536"]);
@@ -134,7 +136,20 @@ fn condition() -> impl Strategy<Value = String> {
 }
 
 fn row() -> impl Strategy<Value = Exchange> {
-    let string = || proptest::sample::select(vec!["", "GET", "POST", "/a", "/a/b/c", "shop", "é", "~"]);
+    let string = || {
+        proptest::sample::select(vec![
+            "",
+            "GET",
+            "POST",
+            "/a",
+            "/a/b/c",
+            "shop",
+            "shop:80",
+            "shop:80:8",
+            "é",
+            "~",
+        ])
+    };
     let number = || proptest::sample::select(vec![0_u32, 80, 200, 201, 404, 65_535]);
     (
         (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>()),
@@ -154,6 +169,7 @@ fn row() -> impl Strategy<Value = Exchange> {
             sent.method = strings.2.to_owned();
             sent.path = strings.3.to_owned();
             sent.query = strings.4.to_owned();
+            sent.host = strings.0.to_owned();
             if header {
                 sent.headers.push(crate::sample::header("X", strings.0));
             }

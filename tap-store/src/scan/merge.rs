@@ -12,7 +12,7 @@ use futures::{
     stream::{self, FuturesUnordered},
 };
 
-use super::{Key, Located, MAX_FILE_KEYS, MAX_KEYS, MIN_FILE_KEYS, Matches, Position, READ_AHEAD, Scan};
+use super::{Key, Located, Matches, Position, READ_AHEAD, Scan};
 use crate::{
     StoreError,
     open_file::Files,
@@ -27,11 +27,34 @@ const OPEN_AHEAD: usize = 4;
 const FIRST_ROWS: usize = 64;
 const MAX_ROWS: usize = 16 * 1024;
 
-/// Rows that were examined one small number after the other; beyond it, files are examined as they are opened.
-const ROWS_IN_VAIN: usize = 32 * 1024;
+/// Keys that are kept of a file for each that is examined at a time.
+const KEYS_AHEAD: usize = 64;
 
-/// Decoded for one page, about; then it ends, with what it has. Some seconds of one core.
-const PAGE_WORK_BYTES: u64 = 1024 * 1024 * 1024;
+/// How much a search keeps and does.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Keys of all open files together, about: a row's time, id and place, some 40 bytes.
+    pub(crate) keys: usize,
+    /// Keys of one file, at least and at most.
+    pub(crate) min_file_keys: usize,
+    pub(crate) max_file_keys: usize,
+    /// Bytes decoded for one page, about; then it ends, with what it has. Some seconds of one core.
+    pub(crate) work_bytes: u64,
+    /// Rows that are examined a few at a time; beyond it, files are examined as they are opened.
+    pub(crate) rows_in_vain: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            keys: 256 * 1024,
+            min_file_keys: 64,
+            max_file_keys: 64 * 1024,
+            work_bytes: 1024 * 1024 * 1024,
+            rows_in_vain: 32 * 1024,
+        }
+    }
+}
 
 /// What was found.
 #[derive(Debug)]
@@ -73,7 +96,7 @@ enum Next {
 pub(crate) struct Merge {
     scan: Arc<Scan>,
     files: Files,
-    work_limit: u64,
+    limits: Limits,
     /// In order, the next one last.
     unopened: Vec<Unopened>,
     opening: FuturesUnordered<BoxFuture<'static, Result<Opened, StoreError>>>,
@@ -84,12 +107,13 @@ pub(crate) struct Merge {
     runs: Vec<Run>,
     /// The bound when the scan began: it must move before the scan may pause.
     began_at: Option<i64>,
+    wanted: usize,
     examine_at_once: usize,
     examined: usize,
 }
 
 impl Merge {
-    pub(crate) fn new(scan: Scan, files: Files, view: &View) -> Self {
+    pub(crate) fn new(scan: Scan, files: Files, view: &View, limits: Limits) -> Self {
         let unopened = scan
             .files(view)
             .map(|file| Unopened { file: Arc::clone(file), times: scan.times_within(&file.times) });
@@ -98,7 +122,7 @@ impl Merge {
         let mut merge = Self {
             scan: Arc::new(scan),
             files,
-            work_limit: PAGE_WORK_BYTES,
+            limits,
             unopened,
             opening: FuturesUnordered::new(),
             first_times: BTreeMap::new(),
@@ -106,6 +130,7 @@ impl Merge {
             opened: 0,
             runs: Vec::new(),
             began_at: None,
+            wanted: 0,
             examine_at_once: FIRST_ROWS,
             examined: 0,
         };
@@ -115,6 +140,7 @@ impl Merge {
 
     /// The next rows, as many as are wanted if there are.
     pub(crate) async fn take(&mut self, wanted: usize) -> Result<Found, StoreError> {
+        self.wanted = wanted;
         let mut rows = Vec::new();
         while rows.len() < wanted {
             let missing = wanted - rows.len();
@@ -225,7 +251,7 @@ impl Merge {
             (Some(began_at), Some(bound)) => self.scan.compare_times(bound, began_at).is_gt(),
             _ => true,
         };
-        has_moved && self.scan.work.load(Relaxed) >= self.work_limit
+        has_moved && self.scan.work.load(Relaxed) >= self.limits.work_bytes
     }
 
     fn open_ahead(&mut self) {
@@ -235,9 +261,13 @@ impl Merge {
             let serial = self.next_serial;
             self.next_serial += 1;
             self.first_times.insert(serial, self.scan.first_time(&times));
-            let limit = MAX_KEYS / (1 + self.runs.len() + self.opening.len());
-            let limit = limit.clamp(MIN_FILE_KEYS, MAX_FILE_KEYS);
-            let is_examined = self.scan.rest.is_none() || self.examined >= ROWS_IN_VAIN;
+            let Limits { keys, min_file_keys, max_file_keys, work_bytes: _, rows_in_vain } = self.limits;
+            let limit = keys / (1 + self.runs.len() + self.opening.len());
+            // Where the columns decide, each key is a row that is wanted.
+            let useful =
+                if self.scan.rest.is_none() { self.wanted } else { self.examine_at_once * KEYS_AHEAD };
+            let limit = limit.clamp(min_file_keys, max_file_keys).min(useful.max(min_file_keys));
+            let is_examined = self.scan.rest.is_none() || self.examined >= rows_in_vain;
             let (scan, files) = (Arc::clone(&self.scan), self.files.clone());
             let open = async move {
                 let error = |source| StoreError::Read { path: file.path.to_string(), source };

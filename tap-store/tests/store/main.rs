@@ -5,6 +5,7 @@ mod earlier_versions;
 mod exactly_once;
 mod ledger;
 mod maintenance;
+mod push_down;
 mod sample;
 mod search;
 mod stats;
