@@ -52,7 +52,7 @@ struct Selection {
 }
 
 /// Files this old are not committed any more: a vacuum may have deleted them. Half of the least grace that it gives.
-const MAX_PUT_AGE: Duration = Duration::from_secs(10 * 60);
+pub(crate) const MAX_PUT_AGE: Duration = Duration::from_secs(10 * 60);
 
 /// Files that were put for a selection and are in no commit yet.
 struct Put {

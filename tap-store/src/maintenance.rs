@@ -126,7 +126,7 @@ pub(crate) async fn maintain(
         return vacuum::vacuum(store, retention, now).await;
     }
     let rewrites = !schema::has_unknown(store.follower().await.base()).map_err(|s| error("look at", s))?;
-    let expired = retention::plan(&view, retention, rewrites, now);
+    let expired = retention::plan(&view, retention, rewrites.then_some(&state.settled), now);
     if !expired.is_empty() {
         if !claim::claim(store, &mut state, now, &[]).await? {
             return Ok(Maintained::Elsewhere);

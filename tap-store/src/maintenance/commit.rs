@@ -1,6 +1,6 @@
 //! Commits that replace or remove files.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::SystemTime};
 
 use deltalake::{
     kernel::{Action, Add, Remove, Transaction},
@@ -8,7 +8,10 @@ use deltalake::{
 };
 use object_store::{ObjectStoreExt, path::Path};
 
-use crate::{Store, StoreError, data_file::Encoded, log::Outcome, schema::PARTITION_COLUMN, view::DataFile};
+use crate::{
+    Store, StoreError, append::MAX_PUT_AGE, data_file::Encoded, log::Outcome, schema::PARTITION_COLUMN,
+    view::DataFile,
+};
 
 use super::{claim::back_off, error};
 
@@ -19,11 +22,19 @@ pub(super) const ATTEMPTS: u32 = 50;
 #[derive(Debug)]
 pub(super) struct Replacement {
     pub(super) removed: Vec<Arc<DataFile>>,
-    /// The rows of these are rows of the removed files.
-    pub(super) added: Vec<Add>,
+    /// Their rows are rows of the removed files.
+    pub(super) added: Added,
     /// Whether rows of the removed files are in none of the added.
     pub(super) loses_rows: bool,
     pub(super) operation: DeltaOperation,
+}
+
+/// Files that were put and are in no commit yet.
+#[derive(Debug)]
+pub(super) struct Added {
+    files: Vec<Add>,
+    /// When the first was put. By the clock of the wall, which also runs while the machine sleeps.
+    at: SystemTime,
 }
 
 /// What became of an attempt.
@@ -32,7 +43,7 @@ pub(super) enum Attempt {
     Committed,
     /// Another writer took the version.
     Conflict,
-    /// What was to be replaced is not in the table any more.
+    /// What was to be replaced is not in the table any more, or what was put is so old that it may be deleted.
     Superseded,
     /// The application's transaction is another than was expected.
     Outrun,
@@ -59,6 +70,10 @@ pub(super) async fn attempt(
     {
         return Ok(Attempt::Outrun);
     }
+    // A vacuum takes a version before it deletes: see `vacuum`.
+    if !replacement.added.is_fresh() {
+        return Ok(Attempt::Superseded);
+    }
     let view = follower.view();
     if !replacement.removed.iter().all(|file| view.files.contains_key(file.path.as_ref())) {
         return Ok(Attempt::Superseded);
@@ -75,7 +90,7 @@ pub(super) async fn attempt(
             ..Remove::default()
         })
     });
-    let adds = replacement.added.iter().cloned().map(Action::Add);
+    let adds = replacement.added.files.iter().cloned().map(Action::Add);
     let transactions = step.map(|step| Transaction::new_with_last_update(step.app_id, step.after, Some(now)));
     let operation = replacement.operation.clone();
     let outcome = follower
@@ -105,7 +120,8 @@ pub(super) async fn replace(store: &Store, replacement: &Replacement, now: i64) 
 }
 
 /// Puts the files that a replacement is to add.
-pub(super) async fn put(store: &Store, encoded: Vec<Encoded>) -> Result<Vec<Add>, StoreError> {
+pub(super) async fn put(store: &Store, encoded: Vec<Encoded>) -> Result<Added, StoreError> {
+    let at = SystemTime::now();
     let objects = store.table_objects();
     let mut adds = Vec::with_capacity(encoded.len());
     let mut paths = Vec::with_capacity(encoded.len());
@@ -116,7 +132,17 @@ pub(super) async fn put(store: &Store, encoded: Vec<Encoded>) -> Result<Vec<Add>
         paths.push(path);
     }
     store.location().sync(paths).await.map_err(|source| error("write a file of", source))?;
-    Ok(adds)
+    Ok(Added { files: adds, at })
+}
+
+impl Added {
+    pub(super) fn nothing() -> Self {
+        Self { files: Vec::new(), at: SystemTime::now() }
+    }
+
+    fn is_fresh(&self) -> bool {
+        self.files.is_empty() || self.at.elapsed().is_ok_and(|age| age < MAX_PUT_AGE)
+    }
 }
 
 /// Deletes files that no commit names. Best effort: a vacuum finds what stays.
@@ -124,7 +150,7 @@ pub(super) async fn discard(store: &Store, replacement: &Replacement) {
     let objects = store.table_objects();
     let view = Arc::clone(store.follower().await.view());
     // A commit whose answer was lost looks like a conflict, yet its files are the table's.
-    for add in replacement.added.iter().filter(|add| !view.files.contains_key(&add.path)) {
+    for add in replacement.added.files.iter().filter(|add| !view.files.contains_key(&add.path)) {
         if let Err(error) = objects.delete(&Path::from(add.path.as_str())).await {
             tracing::debug!(%error, path = add.path, "an unused file stays");
         }

@@ -10,7 +10,11 @@
 //!
 //! Beyond `max_bytes` the files with the oldest rows go, of whatever namespace.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use deltalake::{
     arrow::{
@@ -68,8 +72,12 @@ impl Plan {
     }
 }
 
-/// What is past. Files are rewritten only where `rewrites` is set.
-pub(super) fn plan(view: &View, retention: &Retention, rewrites: bool, now: i64) -> Plan {
+/// What is past. Only files may be rewritten that are not `settled`, and none where that is not given.
+pub(super) fn plan(view: &View, retention: &Retention, settled: Option<&HashSet<String>>, now: i64) -> Plan {
+    let is_rewritten = |file: &DataFile| {
+        file.size <= MAX_REWRITTEN_BYTES
+            && settled.is_some_and(|settled| !settled.contains(file.path.as_ref()))
+    };
     let mut plan = Plan::default();
     let has_ages = retention.max_age.is_some() || !retention.namespaces.is_empty();
     let mut bytes: u64 = view.files.values().map(|file| file.size).sum();
@@ -85,7 +93,7 @@ pub(super) fn plan(view: &View, retention: &Retention, rewrites: bool, now: i64)
                 plan.by_age.push(Arc::clone(file));
             }
             judgement => {
-                if judgement == Judgement::Mixed && rewrites {
+                if judgement == Judgement::Mixed && is_rewritten(file) {
                     plan.mixed.push(Arc::clone(file));
                 }
                 kept.push(file);
@@ -183,17 +191,21 @@ pub(super) async fn run(
     if removal.removed.is_empty() {
         let mut budget = BYTES_PER_STEP;
         for file in mixed {
-            if file.size > MAX_REWRITTEN_BYTES || state.settled.contains(file.path.as_ref()) {
-                continue;
-            }
             if budget == 0 {
                 break;
             }
             budget = budget.saturating_sub(file.size);
-            let removed = removal.add_part(store, &file, retention, now).await;
-            if let Err(source) = removed {
-                state.settled.insert(file.path.to_string());
-                return Err(StoreError::Read { path: file.path.to_string(), source });
+            match removal.add_part(store, &file, retention, now).await {
+                Ok(true) => {}
+                // Nothing past was found, and nothing better is known of the file than before: once is enough.
+                Ok(false) if judge(&file, retention, now) == Judgement::Mixed => {
+                    state.settled.insert(file.path.to_string());
+                }
+                Ok(false) => {}
+                Err(source) => {
+                    state.settled.insert(file.path.to_string());
+                    return Err(StoreError::Read { path: file.path.to_string(), source });
+                }
             }
         }
     }
@@ -237,24 +249,24 @@ impl Removal {
         self.removed.push(Arc::clone(file));
     }
 
-    /// Rewrites a file without its past rows, if it has any.
+    /// Rewrites a file without its past rows. Whether it had any.
     async fn add_part(
         &mut self,
         store: &Store,
         file: &Arc<DataFile>,
         retention: &Retention,
         now: i64,
-    ) -> Result<(), Cause> {
+    ) -> Result<bool, Cause> {
         let open = OpenFile::open(store.table_objects(), file).await?;
         if file.all_namespaces.get().is_none() {
             // Set already where another call was first.
             let _ = file.all_namespaces.set(namespaces(&open).await?);
             if judge(file, retention, now) != Judgement::Mixed {
                 // A later step removes it, or nobody.
-                return Ok(());
+                return Ok(false);
             }
         }
-        let Some(date) = date(&file.path) else { return Ok(()) };
+        let Some(date) = date(&file.path) else { return Ok(false) };
         let mut new = NewFile::new(date)?;
         let mut dropped: Vec<InFile> = Vec::new();
         let mut batches = open.read(&|name| schema::FILE.field_with_name(name).is_ok(), None)?;
@@ -266,13 +278,13 @@ impl Removal {
             new.write(&filter_record_batch(&batch, &not(&past)?)?)?;
         }
         if dropped.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         self.kept_rows.extend(new.finish(file.made)?);
         dropped.iter().for_each(|count| self.by_age.add(count.amount()));
         self.counts.extend(dropped);
         self.removed.push(Arc::clone(file));
-        Ok(())
+        Ok(true)
     }
 
     async fn commit(self, store: &Store, now: i64) -> Result<Maintained, StoreError> {

@@ -4,7 +4,7 @@
 //! An object is deleted when it is older than the grace, is not in the table, and was not removed from it within the
 //! grace. A file that was just put is younger; and one that was put long ago by a process that was stopped since is not
 //! committed by it any more: the vacuum begins with a commit of its own, so that the stopped writer's commit finds its
-//! version taken, looks again, and writes its files anew because they are old (`append`).
+//! version taken, looks again, and writes its files anew because they are old (`append`); or gives up what it was to replace (`commit`).
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -14,7 +14,7 @@ use object_store::{ObjectMeta, ObjectStore, path::Path};
 
 use super::{
     Maintained, Retention, as_millis, checkpoint,
-    commit::{Replacement, date},
+    commit::{Added, Replacement, date},
     error, expired, retention,
 };
 use crate::{AgentEpoch, Cause, Store, StoreError, ledger, log::view_of, view::View};
@@ -125,7 +125,7 @@ async fn forget_ledgers(store: &Store, view: &View, now: i64) -> Result<u64, Sto
     if expired::read(store, number).await?.keep_apart(is_kept) {
         let nothing_removed = Replacement {
             removed: Vec::new(),
-            added: Vec::new(),
+            added: Added::nothing(),
             loses_rows: false,
             operation: DeltaOperation::FileSystemCheck {},
         };
