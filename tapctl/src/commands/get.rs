@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use anyhow::{Context as _, Result, bail};
+use futures::{StreamExt as _, pin_mut};
 use tap_proto::v1::{Exchange, GetRequest, Order, SearchRequest};
 
 use super::{Session, Verdict};
@@ -46,7 +47,7 @@ async fn complete(collector: &Collector, prefix: &str) -> Result<String> {
         nanos: (milliseconds.rem_euclid(1_000) * 1_000_000) as i32,
     };
     let filter = format!("id.startsWith(\"{prefix}\")");
-    let request = collector.request(SearchRequest {
+    let pages = collector.pages(SearchRequest {
         filter: filter.clone(),
         start_time: Some(time(milliseconds)),
         end_time: Some(time(milliseconds + 1)),
@@ -55,9 +56,15 @@ async fn complete(collector: &Collector, prefix: &str) -> Result<String> {
         page_token: String::new(),
         summary: true,
     });
-    let page =
-        collector.captures().search(request).await.map_err(|status| explain(&status, &filter))?.into_inner();
-    let ids: Vec<String> = page.exchanges.into_iter().map(|exchange| exchange.id).collect();
+    pin_mut!(pages);
+    let mut ids: Vec<String> = Vec::new();
+    // A page may be empty and have another one after it.
+    while ids.len() < CANDIDATES as usize
+        && let Some(page) = pages.next().await
+    {
+        let page = page.map_err(|status| explain(&status, &filter))?;
+        ids.extend(page.exchanges.into_iter().map(|exchange| exchange.id));
+    }
     match <[String; 1]>::try_from(ids) {
         Ok([id]) => Ok(id),
         Err(ids) if ids.is_empty() => bail!("no exchange has an id that starts with {prefix}"),

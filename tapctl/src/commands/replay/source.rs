@@ -3,11 +3,10 @@
 use std::{path::PathBuf, time::Duration};
 
 use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
-use tap_formats::jsonl::Captures;
 use tap_proto::v1::{Exchange, Order, SearchRequest, SearchResponse};
 use tonic::Status;
 
-use crate::connect::Collector;
+use crate::{captures::Captures, connect::Collector};
 
 /// Read from a file ahead of the engine, which bounds the rest by bytes.
 const READ_AHEAD: usize = 64;
@@ -36,7 +35,6 @@ pub(super) fn of_file(path: PathBuf) -> impl Stream<Item = anyhow::Result<Exchan
             }
         }
         Err(error) => {
-            let error = anyhow::Error::from(error).context(format!("open {}", path.display()));
             let _ = exchange_tx.blocking_send(Err(error));
         }
     });
@@ -49,8 +47,8 @@ pub(super) fn of_file(path: PathBuf) -> impl Stream<Item = anyhow::Result<Exchan
 pub(super) async fn span(collector: &Collector, search: &SearchRequest) -> Result<Option<Duration>, Status> {
     let end = async |order: Order| {
         let request = SearchRequest { order: order.into(), page_size: 1, summary: true, ..search.clone() };
-        let page = collector.captures().search(collector.request(request)).await?.into_inner();
-        Ok::<_, Status>(page.exchanges.into_iter().next().and_then(|exchange| exchange.time))
+        let first = of_collector(collector, request).boxed().try_next().await?;
+        Ok::<_, Status>(first.and_then(|exchange| exchange.time))
     };
     let (Some(first), Some(last)) = (end(Order::OldestFirst).await?, end(Order::NewestFirst).await?) else {
         return Ok(None);
