@@ -129,8 +129,8 @@ fn one(
     }
     let (start, end) = (style.time(axis.start.as_ref(), true), style.time(axis.end.as_ref(), true));
     let [start, end] = [start, end].map(|time| time.split('.').next().unwrap_or_default().to_owned());
-    let gap = axis.columns.saturating_sub(start.chars().count());
-    let _ = writeln!(text, "{:MARGIN$}{start}{end:>gap$}\n", "");
+    let gap = axis.columns.saturating_sub(start.chars().count() + 1);
+    let _ = writeln!(text, "{:MARGIN$}{start} {end:>gap$}\n", "");
 }
 
 /// "1,234 exchanges, 0.34/s, 1.2 % errors"
@@ -208,10 +208,9 @@ total: 60 exchanges, 1.00/s, 0 % errors
           │               █████
           │     █████     █████
         0 ┤██████████     █████
-           11-14 22:13:2011-14 22:17:20
+           11-14 22:13:20 11-14 22:17:20
 
-"
-            .replace("11-14 22:13:2011-14", "11-14 22:13:20 11-14"),
+",
             "{drawn}"
         );
     }
