@@ -84,7 +84,7 @@ impl SealKey {
             let (Some(high), Some(low)) = (digit(pair[0]), digit(pair[1])) else {
                 return Err(SealError::Key);
             };
-            *byte = high << 4 | low;
+            *byte = (high << 4) | low;
         }
         Ok(Self(key))
     }

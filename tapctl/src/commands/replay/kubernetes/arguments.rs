@@ -1,9 +1,6 @@
 //! What a pod is told, so that it does its part of what was asked for here: arguments, and files beside them.
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, path::Path};
 
 use anyhow::Result;
 use humantime::format_duration;
@@ -198,7 +195,7 @@ impl Told {
 }
 
 /// A path in a pod, of a file that one of its Secrets has.
-fn of_secret<'a>(option: &str, path: &'a PathBuf, secrets: &[String]) -> Result<std::path::Display<'a>> {
+fn of_secret<'a>(option: &str, path: &'a Path, secrets: &[String]) -> Result<std::path::Display<'a>> {
     let rest = path.strip_prefix(SECRETS).ok().and_then(Path::to_str);
     let named = rest.and_then(|rest| rest.split_once('/'));
     match named {
