@@ -44,6 +44,11 @@ impl S3Server {
         Ok(server)
     }
 
+    /// Whether the server is on this machine.
+    pub fn is_installed() -> bool {
+        program().is_ok()
+    }
+
     /// Ends the server, as a crash would. Its objects stay.
     pub fn stop(&mut self) -> Result<()> {
         self.running.take().context("the S3 server does not run")?.kill()

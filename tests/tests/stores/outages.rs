@@ -6,8 +6,6 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     sync::{Arc, atomic::Ordering},
-    thread,
-    time::Duration,
 };
 
 use podtap_tests::{Conduct, S3Server, until};
@@ -78,6 +76,17 @@ fn until_away(replica: &Replica, reason: &str) {
     assert!(replica.collector.admin("/live").is_ok());
 }
 
+/// Waits for some attempts more.
+fn until_failed_more(replica: &Replica) {
+    let failed = || replica.metric("podtap_collector_commits_total{result=\"error\"}").unwrap_or_default();
+    let before = failed();
+    until("attempts to commit", || match failed() {
+        now if now >= before + 3.0 => Ok(()),
+        now => Err(format!("{now} have failed, {before} at first")),
+    })
+    .unwrap();
+}
+
 fn until_back(replica: &Replica, reason: &str) {
     until("the store is used again", || replica.collector.admin("/ready").map_err(|error| error.to_string()))
         .unwrap();
@@ -104,13 +113,13 @@ fn a_bucket_that_is_away_is_a_state_and_nothing_grows_or_gets_lost() {
     until_away(&replica, "unreachable");
     assert!(replica.warned(&["unreachable", "endpoint"]), "{}", replica.collector.log());
     assert_eq!(outage(&replica, "denied"), Some(0.0));
-    // The queue takes what it may, and the agent is held back.
+    // The queue takes what it may, counted in whole KiB for each batch, and the agent is held back.
     until("a full queue", || match replica.metric("podtap_collector_queue_bytes") {
-        Some(bytes) if bytes > 1_000_000.0 => Ok(()),
+        Some(bytes) if bytes > 900_000.0 => Ok(()),
         bytes => Err(format!("{bytes:?}")),
     })
     .unwrap();
-    thread::sleep(Duration::from_secs(1));
+    until_failed_more(&replica);
     let queued = replica.metric("podtap_collector_queue_bytes").unwrap();
     assert!(queued <= 1_048_576.0, "{queued} bytes in a queue of 1 MiB");
 
@@ -171,8 +180,8 @@ fn a_full_disk_is_a_state_and_leaves_no_halves_of_files() {
     until_away(&replica, "disk_full");
     assert!(replica.warned(&["disk_full", "is full", "free space"]), "{}", replica.collector.log());
     let acknowledged = sending.acknowledged();
-    // Some attempts more, each of which might leave something.
-    thread::sleep(Duration::from_secs(2));
+    // Each of which might leave something.
+    until_failed_more(&replica);
     assert_eq!(sending.acknowledged(), acknowledged);
 
     disk.free();

@@ -100,7 +100,9 @@ impl Spool {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         while !self.is_finished(&signals) {
             let collector = &collectors[random.random_range(0..collectors.len())];
-            let batches = random.random_range(1..=BATCHES_PER_COLLECTOR);
+            // One that has no other to turn to stays.
+            let batches =
+                if collectors.len() == 1 { u64::MAX } else { random.random_range(1..=BATCHES_PER_COLLECTOR) };
             // Whatever ended the stream: what was not acknowledged is sent again.
             if self.stream(collector, batches, &signals).await.is_err() {
                 sleep(Duration::from_millis(50)).await;
@@ -201,7 +203,11 @@ fn exchange(path: &str) -> Exchange {
         }),
         response: Some(Response {
             status: 200,
-            body: Some(Body { size: 200, content: Some(Content::Text("x".repeat(200))), ..Body::default() }),
+            body: Some(Body {
+                size: 1000,
+                content: Some(Content::Text("x".repeat(1000))),
+                ..Body::default()
+            }),
             ..Response::default()
         }),
         ..Exchange::default()
