@@ -137,6 +137,7 @@ fn duckdb(files: &[String], search: &Search) -> Result<(usize, f64), String> {
         "import duckdb, json, sys, time\n\
          c = duckdb.connect()\n\
          c.execute('SET threads = 1')\n\
+         c.execute('SET enable_progress_bar = false')\n\
          files = json.load(sys.stdin)\n\
          sql = sys.argv[1]\n\
          start = time.process_time()\n\
