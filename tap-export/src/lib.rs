@@ -91,8 +91,8 @@ impl Exporter {
             pod_uid: pod_uid.to_owned(),
             container: container.to_owned(),
             labels: labels.clone(),
-            source: Some(endpoint(source)),
-            destination: Some(endpoint(destination)),
+            source: endpoint(source),
+            destination: endpoint(destination),
             flow: flow_id,
             flow_index: index,
             request: request.map(|request| request_message(request, request_dropped)),
@@ -143,12 +143,14 @@ fn timing(clock: &str, request: Option<&Request>, response: Option<&Response>) -
     }
 }
 
-fn endpoint(address: SocketAddr) -> v1::Endpoint {
-    v1::Endpoint {
-        ip: address.ip().to_canonical().to_string(),
+/// `None` for an end of which nothing is known, as in a file that does not tell.
+fn endpoint(address: SocketAddr) -> Option<v1::Endpoint> {
+    let ip = address.ip().to_canonical();
+    (!ip.is_unspecified() || address.port() != 0).then(|| v1::Endpoint {
+        ip: ip.to_string(),
         port: address.port().into(),
         ..v1::Endpoint::default()
-    }
+    })
 }
 
 fn request_message(request: Request, dropped: Option<DropReason>) -> v1::Request {
@@ -414,8 +416,9 @@ mod tests {
 
     #[test]
     fn addresses_are_canonical() {
-        let of = |address: &str| endpoint(address.parse().unwrap()).ip;
+        let of = |address: &str| endpoint(address.parse().unwrap()).unwrap().ip;
         assert_eq!(of("[::ffff:192.0.2.1]:1"), "192.0.2.1");
         assert_eq!(of("[2001:db8::1]:1"), "2001:db8::1".parse::<IpAddr>().unwrap().to_string());
+        assert_eq!(endpoint("0.0.0.0:0".parse().unwrap()), None, "not known");
     }
 }

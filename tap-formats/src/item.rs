@@ -122,7 +122,8 @@ fn put(field: &mut String, value: String) {
 
 fn name(end: &mut Option<v1::Endpoint>, names: v1::Endpoint) {
     let v1::Endpoint { ip: _, port: _, namespace, pod, service, workload } = names;
-    if let Some(end) = end {
+    if [&namespace, &pod, &service, &workload].into_iter().any(|name| !name.is_empty()) {
+        let end = end.get_or_insert_default();
         (end.namespace, end.pod, end.service, end.workload) = (namespace, pod, service, workload);
     }
 }
