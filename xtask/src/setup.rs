@@ -35,9 +35,11 @@ struct Program {
     packages: &'static [&'static str],
 }
 
-const PROGRAMS: [Program; 6] = [
+const PROGRAMS: [Program; 8] = [
     Program { name: "nginx", why: "the server that is tapped", packages: &["nginx"] },
     Program { name: "curl", why: "a client", packages: &["curl"] },
+    Program { name: "tcpdump", why: "records what is imported", packages: &["tcpdump"] },
+    Program { name: "tshark", why: "reads packets that are exported", packages: &["tshark"] },
     Program { name: "wrk", why: "a client that makes load", packages: &["wrk"] },
     Program { name: "python3", why: "a server and a client of the tests", packages: &["python3"] },
     Program { name: "node", why: "a server and a client of the tests", packages: &["nodejs"] },
