@@ -6,6 +6,7 @@
 
 mod admin;
 mod crash;
+mod hostile_queries;
 mod ingest;
 mod kubernetes;
 mod ledger;
