@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn every_bound_can_be_set() {
-        let hours = |hours| Duration::from_secs(hours * 60 * 60);
+        let hours = |hours: u64| Duration::from_secs(hours * 60 * 60);
         let retention = check(
             "{max_age: 7d, max_bytes: 100GiB, grace: 2h, namespaces: {shop: {max_age: 1d}, logs: {max_age: 10m}}}",
         )
