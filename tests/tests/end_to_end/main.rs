@@ -11,6 +11,7 @@ mod traffic;
 mod answers;
 mod clients;
 mod collector_away;
+mod imported;
 mod malformed;
 mod mirror;
 mod nginx;
