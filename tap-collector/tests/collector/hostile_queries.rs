@@ -1,13 +1,16 @@
 //! Queries that nobody means: a clear error or a bounded answer, and the collector answers others meanwhile.
 
+use std::time::Duration;
+
 use tap_proto::v1::{
     Body, Exchange, SearchRequest, StatsRequest, TailRequest, body::Content,
     capture_service_client::CaptureServiceClient,
 };
 use tempfile::tempdir;
+use tokio::time::timeout;
 use tonic::{Code, transport::Channel};
 
-use crate::support::{Agent, Collector, exchange, within};
+use crate::support::{Agent, Collector, PATIENCE, exchange, within};
 
 /// Letters a and b in an order that no short pattern describes.
 fn noise(length: usize) -> String {
@@ -125,5 +128,78 @@ async fn hostile_conditions_take_a_bounded_time_and_hold_nobody_up() {
     while let Some(found) = within("hostile searches", searches.join_next()).await {
         found.unwrap();
     }
+    collector.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tokens_and_sizes_from_anyone_are_survived() {
+    let store = tempdir().unwrap();
+    let collector = Collector::start(store.path()).await;
+    let mut agent = Agent::connect(collector.grpc, "node-1", 7).await;
+    agent.send(1, (0..5).map(|index| exchange(&format!("/{index}"))).collect()).await;
+    agent.until_acknowledged(1).await;
+    let mut captures = collector.captures().await;
+
+    let all = SearchRequest { page_size: u32::MAX, ..SearchRequest::default() };
+    assert_eq!(captures.search(all).await.unwrap().into_inner().exchanges.len(), 5);
+    let first = SearchRequest { page_size: 2, ..SearchRequest::default() };
+    let token = captures.search(first.clone()).await.unwrap().into_inner().next_page_token;
+    assert!(!token.is_empty());
+
+    let mut tokens: Vec<String> = vec!["x".repeat(1 << 19), ".".repeat(10_000), "p1.".into(), "\u{0}".into()];
+    for place in 0..token.len() {
+        tokens.push(token[..place].to_owned());
+        for other in ['0', '9', '.', 'z', '-', 'é'] {
+            tokens.push(format!("{}{other}{}", &token[..place], &token[place + 1..]));
+        }
+    }
+    let mut refused = 0;
+    for token in tokens {
+        let request = SearchRequest { page_token: token.clone(), ..first.clone() };
+        match within("a page", captures.search(request)).await {
+            // Another place of the same search.
+            Ok(page) => assert!(page.into_inner().exchanges.len() <= 2),
+            Err(status) => {
+                assert_eq!(
+                    status.code(),
+                    Code::InvalidArgument,
+                    "{}: {}",
+                    &token[..token.len().min(80)],
+                    status.message()
+                );
+                refused += 1;
+            }
+        }
+        let tail = TailRequest { resume_token: token.clone(), ..TailRequest::default() };
+        // Where it is no token at all, as all of these, which are of searches, or are empty.
+        if let Err(status) = captures.tail(tail).await {
+            assert_eq!(
+                status.code(),
+                Code::InvalidArgument,
+                "{}: {}",
+                &token[..token.len().min(80)],
+                status.message()
+            );
+        } else {
+            assert_eq!(token, "");
+        }
+    }
+    assert!(refused > 50, "{refused}");
+
+    let enormous = StatsRequest {
+        step: Some(prost_types::Duration { seconds: 1, nanos: 0 }),
+        start_time: Some(prost_types::Timestamp { seconds: -62_135_596_800, nanos: 0 }),
+        end_time: Some(prost_types::Timestamp { seconds: 253_402_300_799, nanos: 0 }),
+        limit: u32::MAX,
+        ..StatsRequest::default()
+    };
+    let status = timeout(PATIENCE, captures.stats(enormous)).await.unwrap().unwrap_err();
+    assert!(status.code() == Code::InvalidArgument && status.message().starts_with("step: "), "{status:?}");
+    // A client that goes takes its query with it.
+    let mut impatient = collector.captures().await;
+    let request =
+        SearchRequest { filter: "request.body.text.matches('a*b')".into(), ..SearchRequest::default() };
+    let _ = timeout(Duration::from_millis(1), impatient.search(request)).await;
+    assert_eq!(search(&mut captures, "").await.unwrap(), 5);
     collector.stop().await;
 }

@@ -3,10 +3,11 @@
 use std::{path::PathBuf, time::Duration};
 
 use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
+use tap_formats::jsonl::Captures;
 use tap_proto::v1::{Exchange, Order, SearchRequest, SearchResponse};
 use tonic::Status;
 
-use crate::{captures::Captures, connect::Collector};
+use crate::connect::Collector;
 
 /// Read from a file ahead of the engine, which bounds the rest by bytes.
 const READ_AHEAD: usize = 64;
@@ -35,6 +36,7 @@ pub(super) fn of_file(path: PathBuf) -> impl Stream<Item = anyhow::Result<Exchan
             }
         }
         Err(error) => {
+            let error = anyhow::Error::from(error).context(format!("open {}", path.display()));
             let _ = exchange_tx.blocking_send(Err(error));
         }
     });
