@@ -23,7 +23,7 @@ pub use values::parse_store;
 
 use values::{
     MIB, parse_address, parse_interval, parse_kubernetes_name, parse_log_filter, parse_size_within,
-    text_or_number,
+    text_or_number, without_credentials,
 };
 
 /// Loopback: the data port has no authentication. In a cluster, where the network is somebody's policy, set
@@ -329,6 +329,11 @@ impl Settings {
         let listen = errors.take("listen", listen, DEFAULT_LISTEN, parse_address);
         let admin_listen = errors.take("admin.listen", admin_listen, DEFAULT_ADMIN_LISTEN, parse_address);
         let store = errors.take("store", store, DEFAULT_STORE, parse_store);
+        if store.is_none()
+            && let Some(ConfigError::Value { value, .. }) = errors.0.last_mut()
+        {
+            *value = without_credentials(value);
+        }
         let commit_interval =
             errors.take("commit.interval", commit_interval, DEFAULT_COMMIT_INTERVAL, parse_interval);
         let commit_bytes = errors.take("commit.bytes", commit_bytes, DEFAULT_COMMIT_BYTES, |text| {
@@ -411,13 +416,7 @@ impl fmt::Display for Config {
             log_filter,
             log_format,
         } = self;
-        let mut store = store.clone();
-        if !store.username().is_empty() || store.password().is_some() {
-            // Fails only for URLs that can't have them.
-            let _ = store.set_username("redacted");
-            let _ = store.set_password(None);
-        }
-        store.set_query(store.query().map(|_| "redacted"));
+        let store = without_credentials(store.as_str());
         write!(
             f,
             "listen={listen} admin.listen={admin_listen} store={store} read_only={read_only} \

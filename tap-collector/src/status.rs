@@ -39,9 +39,15 @@ pub(crate) fn code<T>(result: &Result<T, Status>) -> Code {
     result.as_ref().map_or_else(Status::code, |_| Code::Ok)
 }
 
+/// Of the protocol's timestamps: from the year 1 to 9999.
+const TIME_SECONDS: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
+
 /// From the wire; absent stays absent.
 pub(crate) fn parse_time(field: &str, time: Option<Timestamp>) -> Result<Option<SystemTime>, Status> {
     time.map(|time| {
+        if !TIME_SECONDS.contains(&time.seconds) {
+            return Err(Status::invalid_argument(format!("{field}: out of range")));
+        }
         SystemTime::try_from(time).map_err(|_| Status::invalid_argument(format!("{field}: out of range")))
     })
     .transpose()

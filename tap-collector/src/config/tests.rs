@@ -43,7 +43,7 @@ fn flags_win_over_the_file() {
 fn all_errors_are_reported_together() {
     let errors = settings(&[
         "--listen=7070",
-        "--store=gs://bucket",
+        "--store=ftp://bucket",
         "--commit-interval=0s",
         "--commit-bytes=1",
         "--queue-bytes=2XB",
@@ -106,7 +106,12 @@ fn an_unknown_key_is_an_error() {
 
 #[test]
 fn the_effective_settings_show_no_credentials() {
-    let mut config = settings(&["--store=s3://key:secret@bucket/x?token=secret"]).validate().unwrap();
+    let refused = settings(&["--store=s3://key:secret@bucket/x?token=secret"]).validate().unwrap_err();
+    let told = refused[0].to_string();
+    assert!(told.contains("s3://redacted@bucket/x") && !told.contains("secret@"), "{told}");
+    assert!(!told.contains("token"), "{told}");
+    let mut config = settings(&[]).validate().unwrap();
+    config.store = Url::parse("s3://key:secret@bucket/x?token=secret").unwrap();
     assert!(!config.to_string().contains("secret"), "{config}");
     config.store = Url::parse("s3://bucket/x").unwrap();
     assert!(config.to_string().contains("store=s3://bucket/x "), "{config}");

@@ -20,6 +20,18 @@ pub fn parse_store(text: &str) -> Result<Url, String> {
     tap_store::parse_store_url(text).map_err(|error| error.to_string())
 }
 
+/// A store as it may be shown: users and queries of URLs carry credentials, of URLs that are refused, too.
+pub(super) fn without_credentials(store: &str) -> String {
+    let Ok(mut url) = Url::parse(store) else { return store.to_owned() };
+    if !url.username().is_empty() || url.password().is_some() {
+        // Fails only for URLs that can't have them.
+        let _ = url.set_username("redacted");
+        let _ = url.set_password(None);
+    }
+    url.set_query(url.query().map(|_| "redacted"));
+    url.to_string()
+}
+
 pub(super) fn parse_interval(text: &str) -> Result<Duration, String> {
     parse_duration_within(text, COMMIT_INTERVAL_RANGE)
 }

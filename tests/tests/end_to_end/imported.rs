@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use podtap_tests::{Cgroup, Nginx, Running, until};
+use podtap_tests::{Agent, Cgroup, Nginx, Running, until};
 use tap_proto::v1::{Body, Endpoint, Exchange, Header, Request, Response};
 
 use crate::{
@@ -47,7 +47,11 @@ fn what_tcpdump_recorded_is_what_an_agent_captured() {
         if tcpdump.log().contains("listening on") { Ok(()) } else { Err(tcpdump.log()) }
     })
     .unwrap();
-    let agent = rig.tap(&cgroup);
+    // With the same key, both ways have the same tokens.
+    let key = rig.directory.path().join("redaction.key");
+    std::fs::write(&key, "2026-11 = 7b1f00112233445566778899aabbccdd\n").unwrap();
+    let settings = format!("redaction: {{key_file: \"{}\"}}", key.display());
+    let agent = Agent::start(&rig.agent().target("web", &cgroup).settings(&settings)).unwrap();
 
     let at = |path: &str| nginx.url(path);
     curl(&[&at("/files/small.html?a=1&b=%20"), &at("/json"), &at("/missing")]);
@@ -70,7 +74,12 @@ fn what_tcpdump_recorded_is_what_an_agent_captured() {
     // Everything is in the kernel's buffer by then; at its end tcpdump writes what is left there.
     tcpdump.terminate().unwrap();
 
-    let import = || tapctl(&rig, &["import", file.to_str().unwrap(), "--target", "imported"]);
+    let import = || {
+        tapctl(
+            &rig,
+            &["import", file.to_str().unwrap(), "--target", "imported", "--key-file", key.to_str().unwrap()],
+        )
+    };
     let told = import();
     assert!(told.contains("10 read, 10 stored\n"), "{told}");
     let imported = rig.stored(&format!("target == \"imported\" && {OUTER}"), 8);
