@@ -32,9 +32,13 @@ const INTERVAL: Duration = Duration::from_secs(2);
 const AWAY: Duration = Duration::from_secs(300);
 /// A pod that is not listed any more may have been on its way out with its report not yet read.
 const GONE_ROUNDS: u32 = 3;
+/// How long a Job that is to end may wait for its pods' logs to be followed: a node clears a log away with its pod.
+const UNHEARD: Duration = Duration::from_secs(10);
 /// Lines of a log that say why a pod failed.
 const LAST_LINES: usize = 3;
 const LINE_LENGTH: usize = 500;
+/// What comes in the place of a log, and without an error, once the node has cleared the container away.
+const NO_LOG: &str = "unable to retrieve container logs";
 
 /// Of all pods from the beginning, with each one's name before its lines.
 const LOGS: [&str; 6] =
@@ -61,6 +65,14 @@ struct Shard {
     read: bool,
     /// Rounds without its pod after it was seen.
     gone: u32,
+}
+
+/// A Job that is to end. It is told so once what its pods say is followed.
+struct Stopping {
+    since: Instant,
+    /// The pods were looked at since.
+    seen: bool,
+    told: bool,
 }
 
 impl Shard {
@@ -126,9 +138,11 @@ pub(super) async fn follow(
     let mut shards: Vec<Shard> = (0..run.shards).map(|_| Shard::default()).collect();
     let selector = run.selector();
     let bar = progress_bar(length, 1.0)?;
-    let mut stopping = false;
+    let mut stopping: Option<Stopping> = None;
     let mut log: Option<Following> = None;
     let mut followed = BTreeSet::new();
+    // Of those, the shards of which a line has come.
+    let mut heard = BTreeSet::new();
     let started = Instant::now();
     let mut answered = started;
     let mut tick = time::interval(INTERVAL);
@@ -139,7 +153,7 @@ pub(super) async fn follow(
                 match pods_of(kubectl, run).await {
                     Ok(pods) => {
                         answered = Instant::now();
-                        note(&mut shards, pods, stopping);
+                        note(&mut shards, pods, stopping.is_some());
                     }
                     Err(error) if answered.elapsed() > AWAY => return Err(error),
                     Err(_) => continue,
@@ -149,25 +163,36 @@ pub(super) async fn follow(
                 if !running.is_empty() && (log.is_none() || !running.is_subset(&followed)) {
                     log = kubectl.follow(&[&LOGS[..], &["--selector", &selector]].concat()).ok();
                     followed = running;
+                    heard.clear();
+                }
+                if let Some(stopping) = &mut stopping {
+                    stopping.seen = true;
                 }
                 read_ended(kubectl, &mut shards).await;
-                if !stopping && started.elapsed() > wait && !shards.iter().all(Shard::has_started) {
+                if stopping.is_none() && started.elapsed() > wait && !shards.iter().all(Shard::has_started) {
                     bar.finish_and_clear();
                     bail!("not all shards have started after {wait:?}\n{}", waiting(&shards));
                 }
                 show(&bar, &shards);
             }
             line = next(&mut log) => match line {
-                Some(line) => hear(&mut shards, &line),
+                Some(line) => heard.extend(hear(&mut shards, &line)),
                 None => log = None,
             },
             _ = interrupts.recv() => {
-                if stopping {
+                if stopping.is_some() {
                     break;
                 }
-                stopping = true;
+                stopping = Some(Stopping { since: Instant::now(), seen: false, told: false });
                 bar.suspend(|| eprintln!("stopping the Job; Ctrl-C again does not wait for its reports"));
+                tick.reset_immediately();
+            }
+        }
+        if let Some(stopping) = stopping.as_mut().filter(|stopping| !stopping.told) {
+            let all_heard = stopping.seen && running(&shards).is_subset(&heard);
+            if all_heard || stopping.since.elapsed() > UNHEARD {
                 stop(kubectl, run).await?;
+                stopping.told = true;
             }
         }
     }
@@ -217,14 +242,13 @@ fn note(shards: &mut [Shard], pods: Vec<Pod>, stopping: bool) {
     }
 }
 
-/// `[pod/NAME/CONTAINER] LINE`
-fn hear(shards: &mut [Shard], line: &str) {
-    let named = line.strip_prefix("[pod/").and_then(|rest| rest.split_once("] "));
-    let Some((place, line)) = named else { return };
+/// `[pod/NAME/CONTAINER] LINE`: the shard whose it is.
+fn hear(shards: &mut [Shard], line: &str) -> Option<usize> {
+    let (place, line) = line.strip_prefix("[pod/")?.split_once("] ")?;
     let name = place.split('/').next();
-    if let Some(shard) = shards.iter_mut().find(|shard| shard.pod.as_deref() == name) {
-        shard.hear(line);
-    }
+    let index = shards.iter().position(|shard| shard.pod.as_deref() == name)?;
+    shards[index].hear(line);
+    Some(index)
 }
 
 /// Reads the logs of pods that have ended and whose reports have not come by the way of all.
@@ -235,7 +259,9 @@ async fn read_ended(kubectl: &Kubectl, shards: &mut [Shard]) {
             continue;
         }
         // Not there yet, or no more: asked again, until the pod is gone.
-        if let Ok(log) = kubectl.run(&["logs", pod], None).await {
+        if let Ok(log) = kubectl.run(&["logs", pod], None).await
+            && !log.starts_with(NO_LOG)
+        {
             shard.said.clear();
             log.lines().for_each(|line| shard.hear(line));
             shard.read = true;
